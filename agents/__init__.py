@@ -1,1 +1,1 @@
-"""WHO: the processes that teach and learn."""
+"""The teacher and student processes: prompts, engines, training, models, and where each process runs."""

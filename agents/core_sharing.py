@@ -1,7 +1,7 @@
 """Let an agent on the CPU compute on the cores of those that have nothing to do.
 
 Threads are dealt out once, when a class is placed. Once a teacher has solved its last problem, its cores would be idle
-while a student still sits exams. So the agents of a machine share a table, one byte for each: 1 while the agent has
+while a student still takes exams. So the agents of a machine share a table, one byte for each: 1 while the agent has
 requests. An engine that can change its number of threads reads the table before every step.
 
 Other programs may need these cores, too. An engine that computes with more threads than cores are free waits for a core
@@ -24,14 +24,14 @@ from pathlib import Path
 import msgspec
 
 MOST_THREADS = 8
-"""An agent takes threads of others only up to so many with its own: small models gain little from more."""
+"""Most threads of an agent, with those on cores of idle agents: small models gain little from more."""
 AT_WORK, IDLE = 1, 0
 LOOK_S = 0.5
 """How often an agent looks whether its threads had to wait, where other agents are idle."""
-WAITS = 0.2
-"""It takes no core of others, or gives them back, where its threads waited for this share of the time, all together."""
+MOST_WAITING = 0.2
+"""Share of the time for which its threads, all together, waited for a core: from this on it leaves cores to others."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 10.0, 160.0
-"""After it gave them back it tries again after a pause, which doubles each time."""
+"""Shortest and longest pause between giving cores back and taking them again; it doubles each time."""
 
 
 class CoreSeat(msgspec.Struct, frozen=True):
@@ -66,8 +66,8 @@ class CoreTable:
         weakref.finalize(self, os.close, self.descriptor)
         self._bytes = mmap.mmap(self.descriptor, entries)
 
-    def clear(self, entry: int) -> None:
-        """Say that an agent is idle: its process has ended, perhaps in the midst of its work."""
+    def set_idle(self, entry: int) -> None:
+        """Note that an agent is idle: its process has ended, perhaps in the midst of its work."""
         self._bytes[entry] = IDLE
 
 
@@ -105,44 +105,45 @@ class CoreShare:
         self._waited = waited
         self._clock = clock
         self._bytes = mmap.mmap(seat.descriptor, seat.entries)
-        self._looked: tuple[float, float] | None = None
+        self._last_look: tuple[float, float] | None = None
         """When it last looked, and for how long its threads had waited by then; None: there are no idle cores."""
-        self._is_free = False
+        self._uses_idle_cores = False
         """Whether it computes on cores of idle agents."""
         self._pause_until = 0.0
         self._pause_s = FIRST_PAUSE_S
 
-    def say(self, *, at_work: bool) -> None:
+    def set_at_work(self, at_work: bool) -> None:
         """Tell the other agents whether this one has requests."""
         self._bytes[self._seat.entry] = AT_WORK if at_work else IDLE
 
     def threads(self) -> int:
         """Return the threads for now: the cores are dealt out among the agents at work. Call it before every step."""
-        dealt = self._dealt()
-        if dealt <= self._seat.threads:
-            self._looked, self._is_free = None, False
+        share = self._fair_share()
+        if share <= self._seat.threads:
+            self._last_look, self._uses_idle_cores = None, False
             return self._seat.threads
-        self._look()
-        return dealt if self._is_free else self._seat.threads
+        self._decide()
+        return share if self._uses_idle_cores else self._seat.threads
 
-    def _dealt(self) -> int:
+    def _fair_share(self) -> int:
         seat = self._seat
         at_work = [entry for entry in range(seat.entries) if self._bytes[entry] == AT_WORK or entry == seat.entry]
+        # Core number i goes to the agent at work with the number i modulo how many they are.
         return min(seat.most_threads, len(range(at_work.index(seat.entry), seat.cores, len(at_work))))
 
-    def _look(self) -> None:
+    def _decide(self) -> None:
         """Take the cores of idle agents once this one need not wait for a core, and give them back once it must."""
         now = self._clock()
-        if self._looked and now - self._looked[0] < LOOK_S:
+        if self._last_look and now - self._last_look[0] < LOOK_S:
             return
         if (waited := self._waited()) is None:
             return
-        before, self._looked = self._looked, (now, waited)
+        before, self._last_look = self._last_look, (now, waited)
         if before is None:
             return
-        if waited - before[1] < WAITS * (now - before[0]):
-            self._pause_s = max(self._pause_s / 2, FIRST_PAUSE_S) if self._is_free else self._pause_s
-            self._is_free = now >= self._pause_until
-        elif self._is_free:
-            self._is_free, self._pause_until = False, now + self._pause_s
+        if waited - before[1] < MOST_WAITING * (now - before[0]):
+            self._pause_s = max(self._pause_s / 2, FIRST_PAUSE_S) if self._uses_idle_cores else self._pause_s
+            self._uses_idle_cores = now >= self._pause_until
+        elif self._uses_idle_cores:
+            self._uses_idle_cores, self._pause_until = False, now + self._pause_s
             self._pause_s = min(2 * self._pause_s, LAST_PAUSE_S)

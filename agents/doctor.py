@@ -22,9 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from agents import engines
-from agents.models.catalogue import known, resolve
+from agents.models.catalogue import CATALOGUE, resolve
 from agents.models.weights import cache_folder
-from agents.placement.hardware import Machine, look
+from agents.placement.hardware import Machine, this_machine
 from broker.child_process import ROOT
 from broker.errors import ModelError
 from broker.printable import printable, printable_lines
@@ -55,9 +55,9 @@ class Check(msgspec.Struct, frozen=True):
     """What to do; empty: nothing."""
 
 
-def examine(sandboxed: tuple[str, str]) -> list[Check]:
+def run_checks(sandboxed: tuple[str, str]) -> list[Check]:
     """Run all checks, in the order of the output; `sandboxed` has the arguments of `sandbox`."""
-    machine = look()
+    machine = this_machine()
     return [
         packages(),
         names(sys.path),
@@ -66,7 +66,7 @@ def examine(sandboxed: tuple[str, str]) -> list[Check]:
         torch(engines.installed("torch"), engines.torch_build(), machine),
         package("math-verify", "pip install -e ."),
         package("reasoning-gym", "pip install -e ."),
-        devices(machine, machine.gpu_trouble),
+        devices(machine),
         cores(machine),
         memory(machine),
         *models(),
@@ -189,15 +189,15 @@ def _distribution(package: str, file: Path) -> str:
 # --- the machine ----------------------------------------------------------------------------------------
 
 
-def devices(machine: Machine, trouble: str) -> Check:
+def devices(machine: Machine) -> Check:
     """Check the GPUs that this process may use."""
     if machine.gpus:
         there = ", ".join(f"{i}: {gpu.name} {gpu.memory_mb / 1000:.0f} GB" for i, gpu in enumerate(machine.gpus))
         return Check("devices", "yes", f"GPU {there}")
     if machine.mps:
         return Check("devices", "yes", "Apple GPU (MPS)")
-    if trouble:
-        says, _, do = trouble.partition("\n")
+    if machine.gpu_trouble:
+        says, _, do = machine.gpu_trouble.partition("\n")
         return Check("devices", "no", f"no GPU: {says}", do or "repair the driver; until then models run on the CPU")
     hidden = "CUDA_VISIBLE_DEVICES" in os.environ
     amd = "; an AMD GPU is there, which this version does not use" if Path("/dev/kfd").exists() else ""
@@ -206,9 +206,9 @@ def devices(machine: Machine, trouble: str) -> Check:
 
 def cores(machine: Machine) -> Check:
     """Check CPU cores and a container's quota."""
-    count = machine.parallel or len(machine.cores)
+    count = machine.core_quota or len(machine.cores)
     says = f"{count} core{'s' if count > 1 else ''}"
-    if machine.parallel:
+    if machine.core_quota:
         says += f"' worth of time, on {len(machine.cores)} (a container's quota)"
     return Check("cores", "yes" if count > 1 else "partly", says)
 
@@ -242,7 +242,7 @@ def disk(cache: Path) -> Check:
 def models() -> list[Check]:
     """Check the model cache and the models of the catalogue."""
     try:
-        return [disk(cache_folder()), *(model(alias) for alias in known())]
+        return [disk(cache_folder()), *(model(alias) for alias in CATALOGUE)]
     except ModelError as error:
         says, _, do = str(error).partition("\n")
         return [Check("model cache", "no", says, do)]

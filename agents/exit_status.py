@@ -30,7 +30,7 @@ def oom_kills(
     return None
 
 
-def in_words(code: int, kills_before: int | None) -> str:
+def describe_exit(code: int, kills_before: int | None) -> str:
     """Describe the end of a process that this program did not kill.
 
     Args:

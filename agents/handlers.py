@@ -1,13 +1,14 @@
 """Handlers of requests: build the prompt, let the engine complete or score it, return the result.
 
-Both raise `EngineFailure` if the engine has no completion for the request.
+`HANDLERS` has the handler of each role and kind of request: `answer`, or `grade` for a `Grade`. Both raise
+`EngineFailure` if the engine has no completion for the request.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents import prompts
-from agents.engines.base import Engine, EngineFailure, Question
+from agents.engines.base import CompletionRequest, Engine, EngineFailure
 from broker.protocol import Role
 from broker.work_messages import (
     Answered,
@@ -25,7 +26,7 @@ from broker.work_messages import (
 )
 
 
-async def answer(engine: Engine, persona: str, request_id: str, request: Question) -> Answered:
+async def answer(engine: Engine, persona: str, request_id: str, request: CompletionRequest) -> Answered:
     """Complete the prompt of a request and return the text."""
     prompt = prompts.prompt(request_id, request, persona)
     completion = await engine.generate(prompt)

@@ -17,7 +17,7 @@ import msgspec
 
 from agents import engines, prompts
 from agents.core_sharing import CoreShare
-from agents.engines.base import Engine, EngineExhausted, EngineFailure, EngineStartError, Settings
+from agents.engines.base import Engine, EngineExhausted, EngineFailure, EngineSettings, EngineStartError
 from agents.engines.lazy_engine import LazyEngine
 from agents.engines.prefix_stats import PrefixStats
 from agents.handlers import HANDLERS
@@ -35,10 +35,10 @@ log = logging.getLogger("agent")
 
 POLL_S = 0.5
 """How long the loop waits for messages before it checks whether to end."""
-AHEAD = 2
+CREDIT_PER_SLOT = 2
 """Requests that an agent holds per request that its engine runs, so that the next one is there when one ends."""
-EARLY = 32
-"""Requests that an agent with a `late` engine takes: enough to see all waiting trainings."""
+CREDIT_BEFORE_START = 32
+"""Requests that an agent with a `lazy_start` engine takes: enough to see all waiting trainings."""
 NO_USAGE = Usage()
 """Of a result that says nothing about its tokens."""
 PATIENCE_S = 600.0
@@ -72,7 +72,7 @@ class AgentProcess:
         if self._spec.invited:  # Ctrl-C at its host
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain)
         try:
-            if not self._spec.late:
+            if not self._spec.lazy_start:
                 await self._training.ensure_started()
             await self._serve()
         except EngineStartError as error:
@@ -103,7 +103,7 @@ class AgentProcess:
         self._started = True
         log.info("ready on %s, %d requests at once", self._engine.device, self._engine.capacity)
         if not self._draining:
-            self._client.beat(state="ready", credit=AHEAD * self._engine.capacity, spent=self._engine.spent)
+            self._client.beat(state="ready", credit=CREDIT_PER_SLOT * self._engine.capacity, spent=self._engine.spent)
 
     async def _serve(self) -> None:
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
@@ -131,7 +131,7 @@ class AgentProcess:
                         self._drain()
                     case _:
                         log.debug("nothing to do for %s", type(received.message).__name__)
-            if self._spec.invited and (trouble := self._client.trouble(PATIENCE_S)):
+            if self._spec.invited and (trouble := self._client.why_give_up(PATIENCE_S)):
                 self._refuse(trouble)
 
     def _refuse(self, why: str) -> None:
@@ -185,9 +185,9 @@ class AgentProcess:
         self._say_at_work()
 
     def _say_at_work(self) -> None:
-        """Leave the cores to other agents while this one has nothing to do."""
+        """Tell other agents on this machine whether this one needs its cores."""
         if self._core_share:
-            self._core_share.say(at_work=bool(self._tasks))
+            self._core_share.set_at_work(bool(self._tasks))
 
     def _report(self, request_id: str, result: Message) -> None:
         usage: Usage = getattr(result, "usage", NO_USAGE)
@@ -247,6 +247,17 @@ def one_line(error: BaseException) -> str:
     return "; ".join(str(error).splitlines())
 
 
+def connect(spec: AgentSpec) -> Client:
+    """Start the client of an agent, so that the broker sees the agent before its engine is there.
+
+    Raises:
+        SecurityError: its keys are missing or open to others.
+    """
+    client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
+    client.start()
+    return client
+
+
 def hello(spec: AgentSpec) -> Hello:
     """Return the first message of an agent."""
     return Hello(
@@ -259,14 +270,14 @@ def hello(spec: AgentSpec) -> Hello:
         device=spec.device,
         prompts=spec.prompts,
         pid=os.getpid(),
-        state="ready" if spec.late else "loading",
-        credit=EARLY if spec.late else 0,
+        state="ready" if spec.lazy_start else "loading",
+        credit=CREDIT_BEFORE_START if spec.lazy_start else 0,
     )
 
 
-def settings(spec: AgentSpec) -> Settings:
+def settings(spec: AgentSpec) -> EngineSettings:
     """Return the settings of the agent's engine."""
-    return Settings(
+    return EngineSettings(
         model=spec.model,
         folder=Path(spec.folder) if spec.folder else None,
         capacity=spec.capacity,
@@ -294,16 +305,14 @@ def main() -> int:
         return invited.main(sys.argv[1:])
     spec = child_process.receive(AgentSpec)
     logs.configure()
-    # Connect before any heavy import, so that the broker sees the agent loading.
-    client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
-    client.start()
+    client = connect(spec)  # before any heavy import
     log.info("loading %s", spec.model)
 
     def make() -> Engine:
         return engines.make(spec.engine, settings(spec))
 
     try:
-        engine: Engine = LazyEngine(make) if spec.late else make()
+        engine: Engine = LazyEngine(make) if spec.lazy_start else make()
     except EngineStartError as error:
         log.error("the engine cannot start: %s", one_line(error))
         client.close(goodbye=str(error))

@@ -7,13 +7,11 @@ breaks, the process ends, and the launcher starts all of them again.
 import asyncio
 import logging
 import sys
-from pathlib import Path
 
 from agents import engines
-from agents.main import AgentProcess, hello, settings
+from agents.main import AgentProcess, connect, settings
 from agents.spec import AgentSpec, SharedProcessSpec
 from broker import child_process, logs
-from broker.client import Client
 
 log = logging.getLogger("agent")
 
@@ -22,9 +20,7 @@ async def serve(specs: tuple[AgentSpec, ...]) -> int:
     """Serve as all of these agents until they are drained, or one of them breaks; return the exit code."""
     agents = []
     for spec in specs:
-        client = Client(spec.endpoint, hello(spec), keys=Path(spec.keys) if spec.keys else None)
-        client.start()
-        engine = engines.make(spec.engine, settings(spec))
+        client, engine = connect(spec), engines.make(spec.engine, settings(spec))
         agents.append(asyncio.create_task(AgentProcess(spec, engine, client).run(), name=spec.name))
     code = 0
     for ended in asyncio.as_completed(agents):

@@ -53,7 +53,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The engine may stay on its GPU with little memory while the agent trains there."""
     training_folder: str = ""
     """Folder of the run with preference pairs and checkpoints; empty: there is none."""
-    late: bool = False
+    lazy_start: bool = False
     """Start the engine only when a request needs it; a training does not."""
     prompts: str
     """Version of the prompts."""

@@ -15,7 +15,7 @@ class Send(msgspec.Struct, frozen=True):
     envelope: Envelope
 
 
-class Forget(msgspec.Struct, frozen=True):
+class DiscardOutbox(msgspec.Struct, frozen=True):
     """Discard the messages that wait for this peer."""
 
     peer: bytes
@@ -29,7 +29,7 @@ class LogLine(msgspec.Struct, frozen=True):
     """dropped: a peer sent something that it may not send. Peers can cause any number of these; most are left out."""
 
 
-Action = Send | Forget | LogLine
+Action = Send | DiscardOutbox | LogLine
 
 
 class ActionList:
@@ -64,9 +64,9 @@ class ActionList:
         if self.classroom is not None:
             self.send(self.classroom, message)
 
-    def forget(self, peer: bytes) -> None:
-        """Discard what waits for a peer."""
-        self.actions.append(Forget(peer))
+    def discard_outbox(self, peer: bytes) -> None:
+        """Discard the messages that wait for a peer."""
+        self.actions.append(DiscardOutbox(peer))
 
     def log(self, text: str) -> None:
         """Log a line."""

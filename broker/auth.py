@@ -65,7 +65,7 @@ def secret_key(folder: Path, name: str) -> str:
 def admit(folder: Path, name: str) -> tuple[str, str]:
     """Make a key pair for a peer on another host, and accept it; returns the public key and the secret one.
 
-    The secret key is kept nowhere else; one that the peer had here goes, since it fits the public key no longer.
+    The secret key is not stored. A secret key that the peer had here is removed, since the public key replaces its own.
     """
     public, secret = zmq.curve_keypair()
     (folder / f"{name}.key").unlink(missing_ok=True)
@@ -74,11 +74,11 @@ def admit(folder: Path, name: str) -> tuple[str, str]:
 
 
 def revoke(folder: Path, name: str) -> bool:
-    """Accept the key of a peer no longer. Returns whether there was one. A running broker notices at its next tick."""
-    there = (folder / f"{name}.pub").is_file()
+    """Remove the keys of a peer. Returns whether there were any. A running broker cuts its connection."""
+    existed = (folder / f"{name}.pub").is_file()
     for suffix in ("pub", "key"):
         (folder / f"{name}.{suffix}").unlink(missing_ok=True)
-    return there
+    return existed
 
 
 class KeyRing:
@@ -93,12 +93,12 @@ class KeyRing:
         self._changed_at = 0
         self._names: dict[str, str] = {}
 
-    def name(self, key: str) -> str:
+    def name_of(self, key: str) -> str:
         """The name of a public key; empty: it is not accepted, or not yet read."""
         return self._names.get(key, "")
 
-    def withdrawn(self) -> list[str]:
-        """Read the folder if it has changed. Returns the names whose key is not accepted any more.
+    def reload(self) -> list[str]:
+        """Read the folder again if it has changed. Returns the names whose key is not accepted any more.
 
         Raises:
             SecurityError: see `allow_list`; the keys stay as they were.

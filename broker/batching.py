@@ -50,8 +50,8 @@ def receive(socket: zmq.Socket[bytes]) -> tuple[zmq.Frame, list[bytes]]:
     return first, contents
 
 
-def first(outbox: deque[Envelope]) -> list[Envelope]:
-    """The next envelopes to send together. They stay in `outbox` until `drop` removes them."""
+def next_batch(outbox: deque[Envelope]) -> list[Envelope]:
+    """The next envelopes to send together. They stay in `outbox` until `remove_sent` removes them."""
     batch: list[Envelope] = []
     size = 0
     for envelope in outbox:
@@ -62,7 +62,7 @@ def first(outbox: deque[Envelope]) -> list[Envelope]:
     return batch
 
 
-def drop(outbox: deque[Envelope], count: int) -> None:
+def remove_sent(outbox: deque[Envelope], count: int) -> None:
     """Remove the first `count` envelopes, which were sent."""
     for _ in range(count):
         outbox.popleft()

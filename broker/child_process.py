@@ -35,7 +35,7 @@ LENGTH_BYTES = 4
 
 Spec = TypeVar("Spec", bound=msgspec.Struct)
 
-_more: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+_later_structs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 """The structs that came over the pipe after the spec, as MessagePack; empty: there are no more."""
 
 
@@ -55,7 +55,7 @@ def spawn(
     log: Path,
     cores: tuple[int, ...] = (),
     name: str = "",
-    listen: bool = False,
+    pipe_stdout: bool = False,
     secrets: Collection[str] = (),
     descriptors: Collection[int] = (),
 ) -> subprocess.Popen[bytes]:
@@ -72,7 +72,7 @@ def spawn(
         log: file to which standard output and standard error are appended.
         cores: the cores it may run on; empty: those of this process.
         name: added to its command line, to be seen in lists of processes.
-        listen: make standard output a pipe, `stdout` of the returned object, instead.
+        pipe_stdout: make standard output a pipe, `stdout` of the returned object, instead.
         secrets: names of secret variables that the child needs; it gets no others.
         descriptors: those that the child inherits besides its standard streams.
 
@@ -85,7 +85,7 @@ def spawn(
         process = subprocess.Popen(
             [sys.executable, "-m", module, *([name] if name else [])],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if listen else out,
+            stdout=subprocess.PIPE if pipe_stdout else out,
             stderr=out,
             bufsize=0,
             cwd=ROOT,
@@ -138,8 +138,8 @@ def receive(cls: type[Spec]) -> Spec:
     os.dup2(nothing, 0)
     os.close(nothing)
     _wake_when_parent_ends()
-    threading.Thread(target=_follow, args=(pipe, start.parent), name="parent-watch", daemon=True).start()
-    _keep_to(start.cores)
+    threading.Thread(target=_watch_parent, args=(pipe, start.parent), name="parent-watch", daemon=True).start()
+    _set_cores(start.cores)
     return msgspec.convert(start.spec, cls)
 
 
@@ -149,12 +149,12 @@ def receive_next(cls: type[Spec]) -> Spec | None:
     Raises:
         msgspec.ValidationError: the struct is no `cls`.
     """
-    body = _more.get()
+    body = _later_structs.get()
     return msgspec.convert(msgpack.unpackb(body), cls) if body else None
 
 
 def _read(fd: int, size: int) -> bytes:
-    """Read exactly `size` bytes: the bytes after the spec are for the watching thread."""
+    """Read exactly `size` bytes; the thread of `_watch_parent` reads those after the spec."""
     data = b""
     while len(data) < size:
         part = os.read(fd, size - len(data))
@@ -164,7 +164,7 @@ def _read(fd: int, size: int) -> bytes:
     return data
 
 
-def _keep_to(cores: tuple[int, ...]) -> None:
+def _set_cores(cores: tuple[int, ...]) -> None:
     if not cores or sys.platform != "linux":
         return
     try:
@@ -184,7 +184,7 @@ def _wake_when_parent_ends() -> None:
         print(f"prctl: {os.strerror(ctypes.get_errno())}; if stopped, this outlives its parent", file=sys.stderr)
 
 
-def _follow(pipe: int, parent: int) -> None:
+def _watch_parent(pipe: int, parent: int) -> None:
     """Receive structs until the parent ends, then kill the process group."""
     watched = [pipe]
     if sys.platform == "linux" and os.getppid() == parent:
@@ -198,7 +198,7 @@ def _follow(pipe: int, parent: int) -> None:
         if ready != [pipe]:
             break
         try:
-            _more.put(_read(pipe, int.from_bytes(_read(pipe, LENGTH_BYTES), "big")))
+            _later_structs.put(_read(pipe, int.from_bytes(_read(pipe, LENGTH_BYTES), "big")))
         except SystemExit:  # the pipe ended
             break
     if os.getpgrp() == os.getpid():

@@ -136,8 +136,8 @@ class Client:
         """How many messages the broker has sent."""
         return self._heard
 
-    def trouble(self, patience_s: float) -> str:
-        """Why waiting for the broker of an invitation is vain; empty: it is not.
+    def why_give_up(self, patience_s: float) -> str:
+        """Why this peer, which joined by an invitation, should wait for the broker no longer; empty: it should wait.
 
         Args:
             patience_s: how long a broker may be missing; one that refuses the key may do so for REJECTED_S.
@@ -330,10 +330,10 @@ class Client:
             self._beat_now = not self._socket.try_to_send([session.heartbeat(memory_mb())])
             if not self._beat_now:
                 session.beaten()
-        while batch := batching.first(session.outbox):
+        while batch := batching.next_batch(session.outbox):
             if not self._socket.try_to_send(batch):
                 return False
-            batching.drop(session.outbox, len(batch))
+            batching.remove_sent(session.outbox, len(batch))
         return not self._beat_now
 
     def _receive_all(self) -> None:

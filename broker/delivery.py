@@ -161,20 +161,22 @@ class DeliverySession:
         except WireError as error:
             self.dropped += 1
             return self._unreadable(sent, str(error))
-        match message:
-            case Welcome():
-                self._welcomed(message)
-                return None
-            case Unknown():
-                self.lost_connection()
-                return None
-            case Ack(request_ids=request_ids):
-                self.settle(request_ids)
-                return None
-        if sent.kind in WORK and not self._is_new(sent.request_id):
-            return None
         if sent.kind in RESULTS:
-            self.settle((sent.request_id,))
+            self.kept.pop(sent.request_id, None)
+        elif sent.kind in WORK:
+            if not self._is_new(sent.request_id):
+                return None
+        else:
+            match message:
+                case Welcome():
+                    self._welcomed(message)
+                    return None
+                case Unknown():
+                    self.lost_connection()
+                    return None
+                case Ack(request_ids=request_ids):
+                    self.settle(request_ids)
+                    return None
         return Received(message, sent.peer, sent.request_id, sent.affinity)
 
     def _welcomed(self, welcome: Welcome) -> None:

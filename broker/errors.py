@@ -75,7 +75,8 @@ def in_words(error: Exception) -> str:
     if isinstance(error, sqlite3.Error):
         return f"class.db: {database_in_words(error)}"
     if isinstance(error, OSError) and error.strerror:
-        says = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        file = error.filename2 or error.filename  # of two, the one that was to be replaced
+        says = f"{file}: {error.strerror}" if file else error.strerror
         return f"{says}\n{HINTS[error.errno]}" if error.errno in HINTS else says
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return TOO_FEW
@@ -86,9 +87,21 @@ def in_words(error: Exception) -> str:
 
 def database_in_words(error: "sqlite3.Error") -> str:
     """What an error of SQLite means, whether results were lost, and SQLite's own message."""
-    name = getattr(error, "sqlite_errorname", "")
+    name = _database_error_name(error)
     words = next((words for start, words in DATABASE.items() if name.startswith(start)), "")
-    return f"{words} ({error})" if words else str(error)
+    said = str(error).partition(" with text ")[0]  # a whole text of class.db follows
+    return f"{words} ({said})" if words else said
+
+
+def is_damaged_database(error: Exception) -> bool:
+    """Whether the error, or its cause, says that a database is damaged: not locked, closed, or of another version."""
+    return _database_error_name(error.__cause__ or error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def _database_error_name(error: BaseException) -> str:
+    """SQLite's name of an error. That of text which is not UTF-8 has none, since Python finds it."""
+    undecodable = str(error).startswith("Could not decode to UTF-8")
+    return "SQLITE_CORRUPT" if undecodable else getattr(error, "sqlite_errorname", "")
 
 
 class ScenarioError(LbtError):

@@ -43,7 +43,7 @@ class Sender(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def holder_of_key(name: str) -> Sender:
+def key_holder(name: str) -> Sender:
     """The sender with the key of this name."""
     return Sender(user=name)
 
@@ -63,7 +63,7 @@ class Malformed(NamedTuple):
     reason: str
 
 
-class Clogged(NamedTuple):
+class OutboxFull(NamedTuple):
     """A peer has not read its messages for so long that no more are kept for it."""
 
     peer: bytes
@@ -79,13 +79,13 @@ class Tick(NamedTuple):
     """Time passed."""
 
 
-class Woke(NamedTuple):
+class BrokerPaused(NamedTuple):
     """The broker itself did not run (stopped, or starved); messages of that time are still unread."""
 
     seconds: float
 
 
-StateEvent = Incoming | Malformed | Clogged | Revoked | Tick | Woke
+StateEvent = Incoming | Malformed | OutboxFull | Revoked | Tick | BrokerPaused
 
 
 def read(envelope: Envelope) -> Message | Envelope:

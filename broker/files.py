@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import fcntl
 import grp
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -50,6 +51,23 @@ def open_lock(path: Path) -> IO[str]:
         OSError: it is a link, or cannot be opened.
     """
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+
+
+@contextlib.contextmanager
+def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock on `path`; call `on_wait` once if another process holds it. A dead process holds no lock.
+
+    Raises:
+        OSError: the file cannot be opened, or is a link.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_lock(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def changeable(path: Path, *, sticky: bool = False) -> str:

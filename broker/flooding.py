@@ -62,7 +62,7 @@ class FloodGuard:
         self._checked_at = 0.0
         self._cuts = 0
 
-    def look(self, now: float) -> list[str]:
+    def cut_flooding(self, now: float) -> list[str]:
         """Cut the connections that flood the broker. Returns a description of each. `now` is in seconds."""
         if now - self._checked_at < CHECK_S:
             return []
@@ -70,9 +70,10 @@ class FloodGuard:
         with contextlib.suppress(OSError):  # no file is left even for this; connections that end will free some
             if 2 * len(os.listdir("/dev/fd")) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
                 return self._cut_most_connected()
-        if memory_mb() > self.allowed_mb:
+        used_mb = memory_mb()
+        if used_mb > self.allowed_mb:
             self.allowed_mb = max(self.allowed_mb, self._least_mb + self._kept_mb())
-        if memory_mb() <= self.allowed_mb or self._after_trim() <= self.allowed_mb:
+        if used_mb <= self.allowed_mb or self._after_trim() <= self.allowed_mb:
             self._cuts = 0
             return []
         self._cuts += 1

@@ -27,9 +27,9 @@ class Interrupts:
     def __init__(self) -> None:
         self.words = "Interrupted."
         """Printed when the process ends; empty: nothing."""
-        self.asked = False
-        """Whether a signal was left to a class, which then ends early."""
-        self._then: Callable[[], None] | None = None
+        self.left_to_class = False
+        """Whether a signal called the function of `on_first_signal`: the class then ended early."""
+        self._on_first: Callable[[], None] | None = None
         self._terminal: list[Any] | None = None
 
     def install(self) -> None:
@@ -44,19 +44,19 @@ class Interrupts:
                 signal.signal(each, self._handle)
 
     @contextlib.contextmanager
-    def first(self, then: Callable[[], None]) -> Iterator[None]:
+    def on_first_signal(self, then: Callable[[], None]) -> Iterator[None]:
         """In this context the first signal calls `then`, and the next one ends the process."""
-        self._then = then
+        self._on_first = then
         try:
             yield
         finally:
-            self._then = None
+            self._on_first = None
 
     def _handle(self, number: int, frame: object) -> None:
-        then, self._then = self._then, None
+        then, self._on_first = self._on_first, None
         if then is None:
             self.leave()
-        self.asked = True
+        self.left_to_class = True
         then()
 
     def leave(self) -> NoReturn:
@@ -75,3 +75,7 @@ class Interrupts:
 
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSANOW, self._terminal)
+
+
+INTERRUPTS = Interrupts()
+"""Of run.py."""

@@ -54,6 +54,41 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True):
         return f"Invitation({self.name} to {self.run} at {self.address})"
 
 
+def make(
+    name: str,
+    role: Literal["teacher", "student"],
+    agent: Any,
+    *,
+    run: Path,
+    address: str,
+    broker_key: str,
+    own_keys: tuple[str, str],
+    answerer: str,
+    seed: int,
+    restarts: int = 0,
+) -> Invitation:
+    """The invitation of the process `name` to the class in the folder `run`, by this version of the program.
+
+    `agent` is its section of the scenario, `own_keys` its public key and its secret key; the rest: see `Invitation`.
+    """
+    public, secret = own_keys
+    return Invitation(
+        run=run.name,
+        name=name,
+        role=role,
+        address=address,
+        broker_key=broker_key,
+        public_key=public,
+        secret_key=secret,
+        version=package_version(),
+        answerer=answerer,
+        seed=seed,
+        agent=msgspec.to_builtins(agent),
+        restarts=restarts,
+        run_folder=str(run),
+    )
+
+
 def write(path: Path, invitation: Invitation) -> None:
     """Write an invitation to a new file that only its owner can read.
 

@@ -22,7 +22,7 @@ class Member(msgspec.Struct, frozen=True):
     """Whether its process runs on another host, where this program started it. Its pid means nothing here."""
 
 
-class Name:
+class NameRecord:
     """What the broker knows about one name."""
 
     __slots__ = ("announcement_due", "announcements", "ended", "hanging", "process")
@@ -60,12 +60,12 @@ class Members:
         self._members = members
         self._supervised = supervised
         self._classroom = classroom
-        self.names: dict[str, Name] = {}
+        self.names: dict[str, NameRecord] = {}
         self[CLASSROOM].process = classroom
 
-    def __getitem__(self, name: str) -> Name:
+    def __getitem__(self, name: str) -> NameRecord:
         """The record of a name, created if there is none."""
-        return self.names.get(name) or self.names.setdefault(name, Name())
+        return self.names.get(name) or self.names.setdefault(name, NameRecord())
 
     def objection(self, hello: Hello, user: str, process: int, parent: int) -> str:
         """Why a peer may not join; empty: it may.

@@ -63,7 +63,7 @@ class Peers:
         self._processes = processes
         self._out = out
         self._work = work
-        self.classroom_heard = 0.0
+        self.classroom_heard_at = 0.0
         self._refusals: set[tuple[str, str]] = set()
         """Name and reason of each refusal that the classroom has heard of."""
 
@@ -128,17 +128,17 @@ class Peers:
 
     def _greet_classroom(self, peer: bytes, connection: Connection, hello: Hello, process: int, now: float) -> None:
         before = self._out.classroom
-        silent = hello.name not in self.supervised and now - self.classroom_heard > 3 * self.heartbeat_s
+        silent = hello.name not in self.supervised and now - self.classroom_heard_at > 3 * self.heartbeat_s
         if (before not in (None, peer) and not silent) or connection.agent:
             reason = f"{hello.name} is here already, over another connection"
             self._out.drop(f"refused: {reason}")
             self._out.send(peer, Drain(reason=reason))
             return
         if before not in (None, peer):
-            self._out.forget(before)
+            self._out.discard_outbox(before)
         self.members.join(hello.name, process)
         self._out.classroom = peer
-        self.classroom_heard = now
+        self.classroom_heard_at = now
         self.welcome_classroom()
         self.announce_again(self.agents)
         # The classroom may have missed it, and only the classroom can end the process.
@@ -208,12 +208,12 @@ class Peers:
         """Note that an agent has sent something."""
         if agent.quiet:
             self.report_quiet(agent, now, over=True)
-        agent.heard = now
+        agent.heard_at = now
 
     def report_quiet(self, agent: PoolAgent, now: float, *, over: bool) -> None:
         """Send the classroom `Quiet`."""
         agent.quiet = not over
-        seconds = now - agent.heard
+        seconds = now - agent.heard_at
         self._out.log(f"{agent.name} {'is heard again after' if over else 'has sent nothing for'} {seconds:.1f} s")
         self._out.send_to_classroom(Quiet(name=agent.name, seconds=seconds, over=over))
 
@@ -222,10 +222,10 @@ class Peers:
         before, agent.hello = agent.hello, hello
         if before.state in UNTIMED:
             for request in agent.leases.values():
-                request.moved = now
+                request.progress_at = now
         if before.state != hello.state:
             self._announce(agent)
-        agent.pool.recount(agent)
+        agent.pool.update_free(agent)
         self._work.dispatch(agent.pool, now)
 
     def _announce(self, agent: PoolAgent) -> None:
@@ -257,7 +257,7 @@ class Peers:
         pool.free.pop(agent.identity, None)
         connection.agent = None
         self._remember(agent.identity, connection, agent.name, pool.name, why)
-        self._out.forget(agent.identity)
+        self._out.discard_outbox(agent.identity)
         if why != "goodbye":
             self._out.warn(f"{agent.name} is lost: {why} {detail}".strip())
         else:
@@ -286,10 +286,10 @@ class Peers:
     def remove_classroom(self) -> None:
         """The classroom left, or does not read its messages. It may join again."""
         if self._out.classroom is not None:
-            self._out.forget(self._out.classroom)
+            self._out.discard_outbox(self._out.classroom)
         self._out.classroom = None
 
-    def remove_clogged(self, peer: bytes, now: float) -> None:
+    def end_unreading(self, peer: bytes, now: float) -> None:
         """End an agent that does not read its messages. A classroom receives all results when it joins again."""
         connection = self.connections.get(peer)
         if peer == self._out.classroom:

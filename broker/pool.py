@@ -20,8 +20,8 @@ class QueuedRequest:
         "id",
         "killed",
         "late_senders",
-        "moved",
         "pool",
+        "progress_at",
         "suspect",
     )
 
@@ -40,7 +40,7 @@ class QueuedRequest:
         """An agent died while it held this request: it is leased only to an agent that holds nothing else."""
         self.killed: tuple[bytes, ...] = ()
         """Connections of the agents that died while they held this request and nothing else."""
-        self.moved = 0.0
+        self.progress_at = 0.0
         """When it was leased, or last made progress."""
 
 
@@ -49,10 +49,10 @@ class PoolAgent:
 
     __slots__ = (
         "affinity",
-        "claimed",
         "claims",
+        "claims_progress_at",
         "finished",
-        "heard",
+        "heard_at",
         "heartbeat",
         "hello",
         "identity",
@@ -65,14 +65,14 @@ class PoolAgent:
         self.identity = identity
         self.hello = hello
         self.pool = pool
-        self.heard = now
+        self.heard_at = now
         self.quiet = False
         """The classroom was sent `Quiet` for it."""
         self.heartbeat = Heartbeat()
         self.leases: dict[str, QueuedRequest] = {}
         self.claims: set[str] = set()
         """What it works on without a lease: requests that are not submitted yet, or that another agent has answered."""
-        self.claimed = now
+        self.claims_progress_at = now
         """When the claims were made, or last made progress."""
         self.affinity = ""
         """Of its newest lease."""
@@ -89,7 +89,7 @@ class PoolAgent:
         return bool(self.leases or self.claims)
 
     @property
-    def alone(self) -> bool:
+    def holds_suspect(self) -> bool:
         """Whether it holds a suspect; then it gets no other request."""
         return len(self.leases) == 1 and next(iter(self.leases.values())).suspect
 
@@ -97,7 +97,7 @@ class PoolAgent:
     def room(self) -> int:
         """How many more requests it accepts now."""
         hello, held = self.hello, len(self.leases)
-        if hello.state != "ready" or (held == 1 and self.alone):
+        if hello.state != "ready" or (held == 1 and self.holds_suspect):
             return 0
         return hello.credit - held - len(self.claims)
 
@@ -139,7 +139,7 @@ class Pool:
         self.groups: OrderedDict[str, OrderedDict[str, QueuedRequest]] = OrderedDict()
         """Waiting requests by affinity; the affinity that waits longest is first."""
 
-    def recount(self, agent: PoolAgent) -> None:
+    def update_free(self, agent: PoolAgent) -> None:
         """Update `free` after a change of `agent`."""
         if agent.room > 0 and agent.identity in self.agents:
             self.free[agent.identity] = agent
@@ -176,7 +176,7 @@ class Pool:
         if not group:
             del self.groups[request.affinity]
 
-    def take(self) -> tuple[PoolAgent, QueuedRequest] | None:
+    def next_lease(self) -> tuple[PoolAgent, QueuedRequest] | None:
         """Remove the next request from the queue; returns it and the agent that gets it, or None if there is no pair.
 
         While suspects wait, nothing else is leased: otherwise no agent would ever be idle, as a suspect needs.

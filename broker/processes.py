@@ -51,7 +51,8 @@ def parent_of(pid: int) -> int:
 def memory_mb() -> float:
     """Resident memory of this process, in MB; 0 on systems without /proc."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            pages = int(file.read(200).split()[1])
     except OSError:
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
-import msgpack
 import msgspec
 from msgspec import Meta
 
@@ -194,6 +193,8 @@ class Gauges(Message, frozen=True, kw_only=True):
 
 KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__subclasses__()}
 """All messages, those of broker/work_messages.py too."""
+DECODERS = {name: msgspec.msgpack.Decoder(kind) for name, kind in KINDS.items()}
+"""Of their bodies."""
 ANSWERS: dict[str, str] = {
     "Teach": "Answered",
     "Examine": "Answered",
@@ -240,7 +241,7 @@ def encode(message: Message) -> bytes:
     Raises:
         WireError: it is larger than MAX_BODY.
     """
-    body: bytes = msgpack.packb(msgspec.to_builtins(message))
+    body = msgspec.msgpack.encode(message)
     if len(body) > MAX_BODY:
         raise WireError(f"{type(message).__name__} of {len(body)} bytes: at most {MAX_BODY} go over the wire")
     return body
@@ -256,15 +257,14 @@ def decode(kind: str, body: bytes) -> Message:
 
 
 def _decoded(kind: str, body: bytes) -> Message:
-    cls = KINDS.get(kind)
-    if cls is None:
+    decoder = DECODERS.get(kind)
+    if decoder is None:
         raise WireError(f"no message is called {kind[:40]!r}")
     if len(body) > MAX_BODY:
         raise WireError(f"{kind} of {len(body)} bytes: at most {MAX_BODY} are taken")
     try:
-        data: Any = msgpack.unpackb(body)
-        return msgspec.convert(data, cls)
-    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        return decoder.decode(body)
+    except (ValueError, RecursionError) as error:
         raise WireError(f"{kind}: {str(error)[:200]}") from error
 
 

@@ -23,10 +23,10 @@ import msgspec
 import zmq
 
 from broker import auth, batching, child_process, logs
-from broker.actions import Forget, LogLine, Send
+from broker.actions import DiscardOutbox, LogLine, Send
 from broker.endpoints import check_endpoint, set_family
 from broker.errors import SecurityError
-from broker.events import Clogged, Incoming, Malformed, Revoked, Sender, StateEvent, Tick, Woke, holder_of_key
+from broker.events import BrokerPaused, Incoming, Malformed, OutboxFull, Revoked, Sender, StateEvent, Tick, key_holder
 from broker.flooding import CHECK_S, FloodGuard, allow_many_connections, cut
 from broker.members import Member
 from broker.processes import process_of
@@ -44,11 +44,11 @@ RETRY_S = 0.02
 """Time until the next attempt to send to a peer that had no room. A ROUTER cannot report which peers have room."""
 READS = 256
 """Multipart messages read before anything is sent."""
-QUEUE = 64
+RECEIVE_HIGH_WATER = 64
 """Sends of one peer that ZeroMQ holds until this process reads them; then the peer must wait."""
-OUTBOX = 1 << 14
+MAX_OUTBOX = 1 << 14
 """Envelopes that wait for a peer that does not read; with more the peer is lost."""
-HIGH_WATER = 100
+SEND_HIGH_WATER = 100
 """Sends that ZeroMQ itself holds per peer."""
 LINGER_MS = 500
 OVERHEAD = 1024
@@ -137,7 +137,7 @@ class BrokerServer:
             self._router.router_mandatory = True
             # A peer whose connection broke comes back under its old identity before the broker notices the break.
             self._router.router_handover = True
-            self._router.sndhwm, self._router.rcvhwm = HIGH_WATER, QUEUE
+            self._router.sndhwm, self._router.rcvhwm = SEND_HIGH_WATER, RECEIVE_HIGH_WATER
             self._pub = self._context.socket(zmq.PUB)
             self._pub.sndhwm = 4
             for socket, endpoint, domain in (
@@ -184,7 +184,7 @@ class BrokerServer:
             now = time.monotonic()
             if self._router in ready:
                 self._read(now)
-            for flooding in self._guard.look(now):
+            for flooding in self._guard.cut_flooding(now):
                 self._warn(f"cut the connection of {flooding}: it used too much memory or too many connections")
             if now >= self._tick_at:
                 late = now - self._tick_at
@@ -192,7 +192,7 @@ class BrokerServer:
                 self._check_keys(now)
                 if late > self._heartbeat_s:
                     # Messages that came while this process did not run are read before silent peers are ended.
-                    self._handle(Woke(late), now)
+                    self._handle(BrokerPaused(late), now)
                 self._handle(Tick(), now)
                 self._publish(now)
                 self._report_repeated()
@@ -220,13 +220,13 @@ class BrokerServer:
         if self._ring is None:
             return Sender(process=process_of(str(frame.get("Peer-Address"))))
         key = str(frame.get("User-Id"))
-        name = self._ring.name(key)
+        name = self._ring.name_of(key)
         if not name:
             self._check_keys(now)  # it may be new
-            name = self._ring.name(key)
+            name = self._ring.name_of(key)
         if name:
             self._heard[name] = frame
-            return holder_of_key(name)
+            return key_holder(name)
         self._warn("dropped: a message of a peer whose key was revoked")
         cut(int(frame.get(zmq.SRCFD)))
         return None
@@ -234,7 +234,7 @@ class BrokerServer:
     def _check_keys(self, now: float) -> None:
         """End the agents whose keys were revoked, and their connections."""
         try:
-            revoked = self._ring.withdrawn() if self._ring else []
+            revoked = self._ring.reload() if self._ring else []
         except (SecurityError, OSError) as error:
             self._warn(f"the keys stay as they were: {error}")
             return
@@ -252,9 +252,9 @@ class BrokerServer:
             else:
                 self._perform(action)
 
-    def _perform(self, action: Forget | LogLine) -> None:
+    def _perform(self, action: DiscardOutbox | LogLine) -> None:
         match action:
-            case Forget(peer):
+            case DiscardOutbox(peer):
                 self._outboxes.pop(peer, None)
             case LogLine(text, "dropped"):
                 self._warn(text)
@@ -280,7 +280,7 @@ class BrokerServer:
         for peer, outbox in list(self._outboxes.items()):
             frames = pack if self._state.reads_packed(peer) else to_frames
             while outbox:
-                batch = batching.first(outbox)
+                batch = batching.next_batch(outbox)
                 try:
                     batching.send(self._router, [peer, *frames(batch)])
                 except zmq.Again:
@@ -290,11 +290,11 @@ class BrokerServer:
                         raise
                     # Its connection is gone: it comes back, or is lost.
                     break
-                batching.drop(outbox, len(batch))
+                batching.remove_sent(outbox, len(batch))
             if not outbox or not self._state.knows(peer):
                 self._outboxes.pop(peer, None)
-            elif len(outbox) > OUTBOX:
-                self._handle(Clogged(peer), now)
+            elif len(outbox) > MAX_OUTBOX:
+                self._handle(OutboxFull(peer), now)
 
     def _kept_mb(self) -> float:
         """Approximate memory of requests, results and unsent envelopes, in MB."""

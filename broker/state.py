@@ -13,7 +13,7 @@ import msgspec
 from broker import processes
 from broker.actions import Action, ActionList
 from broker.connection import BARRED, Connection
-from broker.events import Clogged, Incoming, Malformed, Revoked, StateEvent, Tick, Woke, read
+from broker.events import BrokerPaused, Incoming, Malformed, OutboxFull, Revoked, StateEvent, Tick, read
 from broker.members import Member, Members
 from broker.peers import UNTIMED, Peers
 from broker.pool import PoolAgent
@@ -77,14 +77,14 @@ class BrokerState:
         match event:
             case Malformed(reason):
                 self.out.drop(f"dropped: {reason}")
-            case Clogged(peer):
-                self.peers.remove_clogged(peer, now)
+            case OutboxFull(peer):
+                self.peers.end_unreading(peer, now)
             case Revoked(name):
                 self.peers.revoke(name, now)
             case Tick():
                 self._tick(now)
-            case Woke(seconds):
-                self._add_pause(seconds, now)
+            case BrokerPaused(seconds):
+                self._shift_clocks(seconds, now)
         return actions
 
     def knows(self, peer: bytes) -> bool:
@@ -139,7 +139,7 @@ class BrokerState:
             else:
                 self.out.drop(f"{agent.name} sent a {kind}, which only the classroom may send")
         elif peer == self.out.classroom:
-            self.peers.classroom_heard = now
+            self.peers.classroom_heard_at = now
             if act := FROM_CLASSROOM.get(kind):
                 act(self, message, now)
             else:
@@ -174,9 +174,9 @@ class BrokerState:
         agent.heartbeat = heartbeat
         for request_id in heartbeat.progress:
             if request_id in agent.leases:
-                agent.leases[request_id].moved = now
+                agent.leases[request_id].progress_at = now
             elif request_id in agent.claims:
-                agent.claimed = now
+                agent.claims_progress_at = now
         if (heartbeat.state, heartbeat.credit) != (agent.hello.state, agent.hello.credit):
             hello = msgspec.structs.replace(agent.hello, state=heartbeat.state, credit=heartbeat.credit)
             self.peers.update(agent, hello, now)
@@ -192,7 +192,7 @@ class BrokerState:
     def _agent_progress(self, agent: PoolAgent, progress: Envelope, now: float) -> None:
         request_id = progress.request_id
         if request_id in agent.leases:
-            agent.leases[request_id].moved = now
+            agent.leases[request_id].progress_at = now
         elif request_id not in agent.claims:
             self.out.drop(f"{agent.name} sent progress of {request_id}, which it does not hold")
             return
@@ -252,32 +252,32 @@ class BrokerState:
 
         An agent that was not heard since `limit` is silent; that ends it unless it is supervised.
         """
-        if agent.heard < limit and agent.name not in self.peers.supervised:
-            self.peers.end(agent, "silent", f"nothing heard for {now - agent.heard:.1f} s")
+        if agent.heard_at < limit and agent.name not in self.peers.supervised:
+            self.peers.end(agent, "silent", f"nothing heard for {now - agent.heard_at:.1f} s")
             return True
-        if agent.heard < limit and not agent.quiet:
+        if agent.heard_at < limit and not agent.quiet:
             self.peers.report_quiet(agent, now, over=False)
         if agent.hello.state in UNTIMED:
             return False
-        stalled = next((r.id for r in agent.leases.values() if now - r.moved > self.stalled_s), None)
+        stalled = next((r.id for r in agent.leases.values() if now - r.progress_at > self.stalled_s), None)
         if stalled:
             self.peers.end(agent, "stalled", f"no progress on {stalled} for {self.stalled_s:g} s")
             return True
-        if agent.claims and now - agent.claimed > self.stalled_s:
+        if agent.claims and now - agent.claims_progress_at > self.stalled_s:
             # Nobody submitted what it says it works on, and it reports no progress: the room is free again.
             agent.claims.clear()
-            agent.pool.recount(agent)
+            agent.pool.update_free(agent)
             return True
         return False
 
-    def _add_pause(self, seconds: float, now: float) -> None:
+    def _shift_clocks(self, seconds: float, now: float) -> None:
         """Move all clocks by a time in which the broker did not run, so that it counts against nobody."""
         for agent in self.peers.agents.values():
-            agent.heard = min(now, agent.heard + seconds)
-            agent.claimed = min(now, agent.claimed + seconds)
+            agent.heard_at = min(now, agent.heard_at + seconds)
+            agent.claims_progress_at = min(now, agent.claims_progress_at + seconds)
             for request in agent.leases.values():
-                request.moved = min(now, request.moved + seconds)
-        self.peers.classroom_heard = min(now, self.peers.classroom_heard + seconds)
+                request.progress_at = min(now, request.progress_at + seconds)
+        self.peers.classroom_heard_at = min(now, self.peers.classroom_heard_at + seconds)
 
 
 FROM_AGENT: dict[str, Callable[[BrokerState, PoolAgent, Any, float], None]] = {

@@ -85,7 +85,7 @@ class Work:
         pool.unfinished += 1
         pool.push(request)
         for agent in pool.agents.values():
-            if request_id in agent.claims and not agent.alone:
+            if request_id in agent.claims and not agent.holds_suspect:
                 agent.claims.discard(request_id)
                 self._adopt(agent, request, now)
                 return
@@ -93,7 +93,7 @@ class Work:
 
     def dispatch(self, pool: Pool, now: float) -> None:
         """Lease waiting requests of `pool` as long as an agent has room."""
-        while not self.draining and (taken := pool.take()):
+        while not self.draining and (taken := pool.next_lease()):
             agent, request = taken
             self._lease(agent, request, now)
             self.out.forward(agent.identity, request.envelope)
@@ -101,14 +101,14 @@ class Work:
     def claim(self, agent: PoolAgent, working: Collection[str], now: float) -> None:
         """Lease to an agent the requests that it works on, if they wait; the others are claims, which take up room."""
         agent.claims.clear()
-        agent.claimed = now
+        agent.claims_progress_at = now
         for request_id in working:
             request = self.requests.get(request_id)
-            if request and request.holder is None and request.pool is agent.pool and not agent.alone:
+            if request and request.holder is None and request.pool is agent.pool and not agent.holds_suspect:
                 self._adopt(agent, request, now)
             elif request is None or request.holder is not agent:
                 agent.claims.add(request_id)
-        agent.pool.recount(agent)
+        agent.pool.update_free(agent)
 
     def give_back(self, agent: PoolAgent, *, died: bool, detail: str, continued: Collection[str] = ()) -> None:
         """Let the requests of an agent that ended wait again.
@@ -152,7 +152,7 @@ class Work:
         agent = known.agents.get(sender) if known else None
         if agent and request_id in agent.claims:
             agent.claims.discard(request_id)
-            agent.pool.recount(agent)
+            agent.pool.update_free(agent)
         finished = self.finished.get(request_id)
         request = self.requests.get(request_id)
         objection = ""
@@ -164,7 +164,7 @@ class Work:
                 objection = "which nobody asked, and too many such results wait"
             else:
                 self.unasked[name] += size
-                self.finished[request_id] = Finished(_from(name, result), {sender}, pool, name)
+                self.finished[request_id] = Finished(_sent_by(name, result), {sender}, pool, name)
                 self.out.forward_to_classroom(self.finished[request_id].result)
         elif request.pool.name != pool:
             objection = "which was asked of another pool"
@@ -174,9 +174,9 @@ class Work:
             objection = "which it does not hold"
         else:
             self._close(request, sender, now)
-            result = Envelope(result.kind, name, request_id, result.affinity, result.body)  # faster than _replace
-            self.finished[request_id] = Finished(result, {sender, *request.late_senders}, pool)
-            self.out.forward_to_classroom(result)
+            sent = _sent_by(name, result)
+            self.finished[request_id] = Finished(sent, {sender, *request.late_senders}, pool)
+            self.out.forward_to_classroom(sent)
         if known:
             self.dispatch(known, now)
         return objection
@@ -219,9 +219,9 @@ class Work:
             return
         del holder.leases[request.id]
         if holder.identity != sender:
-            holder.claimed = now
+            holder.claims_progress_at = now
             holder.claims.add(request.id)
-        holder.pool.recount(holder)
+        holder.pool.update_free(holder)
 
     def _fail(self, asked: Envelope, pool: Pool, kind: FailedKind, detail: str) -> None:
         failed = envelope(
@@ -241,12 +241,12 @@ class Work:
     # --- leases ------------------------------------------------------------------------------
 
     def _lease(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
-        request.holder, request.moved = agent, now
+        request.holder, request.progress_at = agent, now
         if agent.name not in request.holders:
             request.holders += (agent.name,)
         agent.leases[request.id] = request
         agent.affinity = request.affinity
-        agent.pool.recount(agent)
+        agent.pool.update_free(agent)
 
     def _adopt(self, agent: PoolAgent, request: QueuedRequest, now: float) -> None:
         """Lease a waiting request to an agent that works on it already; the agent lives, so it was not killed."""
@@ -256,7 +256,7 @@ class Work:
         self._lease(agent, request, now)
 
 
-def _from(name: str, result: Envelope) -> Envelope:
-    """The result as one of the agent of this name; `_replace` takes five times as long."""
+def _sent_by(name: str, result: Envelope) -> Envelope:
+    """The result, with the name of the agent that sent it; `_replace` takes five times as long."""
     kind, _, request_id, affinity, body = result
     return Envelope(kind, name, request_id, affinity, body)

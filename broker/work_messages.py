@@ -53,14 +53,14 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a completion is drawn. `temperature: 0` is greedy decoding."""
+    """How a completion is sampled. `temperature: 0` is greedy decoding."""
 
     temperature: float = 0.7
-    """0: greedy, always the likeliest token."""
+    """0: greedy, always the most likely token."""
     top_k: int = 20
-    """Only the k likeliest tokens; 0: all."""
+    """Sample among the k most likely tokens; 0: all."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability."""
+    """Sample among the most likely tokens that together have this probability."""
     max_tokens: int = 200
     """Where a completion is cut off."""
 
@@ -209,14 +209,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How a teacher is trained (paper, M2). All of it is part of the request's id."""
 
     method: Literal["dpo", "ipo", "kto", "sft"] = "dpo"
-    """sft: on the chosen answers alone: the best TR of each TP (best of n, rejection sampling). kto: on each answer as
-    good or bad by itself."""
+    """dpo, ipo: on preference pairs. kto: on each TR of a pair, as good or bad by itself. sft: on the best TR of each
+    TP alone (rejection sampling)."""
     lora: bool = True
     """Train an adapter; false: all weights."""
     lora_rank: Annotated[int, Meta(ge=1, le=512)] = 16
     """Rank of the adapter."""
     beta: Annotated[float, Meta(gt=0)] = 0.1
-    """How strongly the training holds the teacher to the weights that it starts from; with dpo, ipo and kto."""
+    """How strongly the training keeps the teacher near its first weights; with dpo, ipo and kto."""
     learning_rate: Annotated[float, Meta(ge=0)] = 0.0
     """Learning rate of the first step; it falls linearly to 0. 0: 5e-7 for all weights (paper); 2e-4 for an adapter
     (measured; docs/training.md)."""
@@ -229,6 +229,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_tokens: Annotated[int, Meta(ge=16)] = 1024
     """Prompt and answer together; longer pairs are left out and counted."""
     seed: int = 0
+    """Decides the order of the pairs and the first weights of an adapter."""
 
 
 class PreferencePair(msgspec.Struct, frozen=True, kw_only=True):
@@ -341,9 +342,8 @@ FailedKind = Literal["context", "engine", "deaths", "unsupported", "refused"]
 class Failed(Message, frozen=True, kw_only=True):
     """The result of a request that failed. It is recorded like any other result.
 
-    context: the request is longer than the model's context; engine: the engine refused it or broke; deaths: three
-    agents died while they held it alone; unsupported: the agent does not know this kind; refused: the broker accepted
-    no more requests.
+    context: longer than the model's context; engine: the engine refused it or broke; deaths: three agents died while
+    they held it alone; unsupported: the agent does not know this kind; refused: the broker accepted no more requests.
     """
 
     kind: FailedKind

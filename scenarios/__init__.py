@@ -1,1 +1,1 @@
-"""WHAT HAPPENS in a class."""
+"""The classroom: what is asked in a class and in which order, how answers are graded, and what is recorded."""

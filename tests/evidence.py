@@ -1,12 +1,13 @@
 """What docs/evidence.md shows, made from the results in docs/evidence.
 
 A result is the `summary.json` of a class, as the command in docs/evidence.md wrote it; `study.json` of its study lies
-beside it. `python -m tests.evidence` writes a page and two pictures from them and prints the table of docs/evidence.md.
+beside it. `python -m tests.evidence` writes a page and two pictures from them and prints the tables of the document.
 Tests compare all of it with what is in docs.
 """
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,8 @@ GAINS, SIGNALS = "gains.svg", "signals.svg"
 HEADINGS = ("class", "teacher, students", "TPs", "EAs", "SC", "M1 SUM", "best TR", "SUM - SC, points", "AUC of LbT")
 TRAINED = ("class", "TPs", "held-out", "original", "M2", "correctness", "shuffled")
 """Then the differences of M2 from each of the others."""
+OF_FAMILY = "family_"
+"""Results whose names begin so are a table of their own."""
 TEACHERS = ("original", "m2", "correctness_dpo", "shuffled")
 NAMES = {
     "qwen2.5-coder-1.5b-instruct": "Qwen 1.5B",
@@ -58,14 +61,23 @@ def page(name: str, summary: Summary) -> str:
 
 
 def taught(found: dict[str, Summary]) -> dict[str, Summary]:
-    """The results in which exams chose the teacher's answers (level 1)."""
-    return {name: one for name, one in found.items() if one.level == 1}
+    """The results in which exams chose the teacher's answers (level 1), without the classes that compare families."""
+    return {name: one for name, one in found.items() if one.level == 1 and not name.startswith(OF_FAMILY)}
 
 
 def overview(found: dict[str, Summary]) -> str:
     """All results of level 1 in a table in Markdown."""
-    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(name, one) for name, one in taught(found).items())]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _table(HEADINGS, [_row(name, one) for name, one in taught(found).items()])
+
+
+def families(found: dict[str, Summary]) -> str:
+    """The results of the classes that compare families of problems, in a table in Markdown."""
+    chosen = {name: one for name, one in found.items() if name.startswith(OF_FAMILY)}
+    return _table(HEADINGS, [_row(name, one) for name, one in chosen.items()])
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [headings, ("---",) * len(headings), *rows])
 
 
 def _row(name: str, one: Summary) -> tuple[str, ...]:
@@ -88,8 +100,7 @@ def _row(name: str, one: Summary) -> tuple[str, ...]:
 def training(found: dict[str, Summary]) -> str:
     """All results of level 2 in a table in Markdown: pass@1 on held-out problems."""
     headings = (*TRAINED, *(f"M2 - {name}" for name in ("original", "correctness", "shuffled")))
-    rows = [_trained_row(name, one) for name, one in found.items() if one.level == 2]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [headings, ("---",) * len(headings), *rows])
+    return _table(headings, [_trained_row(name, one) for name, one in found.items() if one.level == 2])
 
 
 def _trained_row(name: str, one: Summary) -> tuple[str, ...]:
@@ -165,13 +176,13 @@ def _picture(title: str, dots: list[Dot], domain: tuple[float, float], reference
 
 
 def main() -> None:
-    """Write the pages and the pictures, and print the table of all classes."""
+    """Write the pages and the pictures, and print the tables."""
     found = results()
     for name, one in found.items():
         (FOLDER / f"{name}.md").write_text(page(name, one), "utf-8")
     for name, drawn in pictures(found).items():
         (FOLDER / name).write_text(drawn, "utf-8")
-    print(overview(found), training(found), sep="\n\n")
+    print(overview(found), families(found), training(found), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from agents.engines.simulated.options import SimulatedOptions
 from scenarios.monitor.pace import LIKE, STUDENTS
 from scenarios.store.sqlite import SCHEMA
 from tests import classes
+from tests.benchmarks.__main__ import BENCHMARKS
 
 ENGINES = (classes.ROOT / "docs" / "engines.md").read_text()
 RESULTS = (classes.ROOT / "docs" / "results.md").read_text()
@@ -49,6 +50,31 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     missing = [path for path in named if not (classes.ROOT / path).exists()]
     missing += [path for path in linked if not (page.parent / path).exists()]
     assert not missing
+
+
+def test_every_benchmark_is_named_and_every_named_one_exists() -> None:
+    text = " ".join(" ".join(page.read_text().split()) for page in PAGES)
+    assert set(re.findall(r"tests\.benchmarks ([\w-]+)", text)) <= BENCHMARKS.keys() | {"NAME"}
+    for name, module in BENCHMARKS.items():
+        assert (classes.ROOT / "tests" / "benchmarks" / f"{module}.py").is_file()
+        assert re.search(rf"tests\.benchmarks {name}\b|`{name}( --quick)?`", text), name
+
+
+ABBREVIATIONS = re.compile(r"\b(TPs?|TRs?|TAs?|EPs?|EAs?|LbT score|SC|M[123]|MAX|SUM|AUC)\b")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "glossary.md"], ids=lambda page: page.name)
+def test_a_page_with_abbreviations_links_to_their_meanings(page: Path) -> None:
+    text = page.read_text()
+    assert not ABBREVIATIONS.search(text) or "glossary.md)" in text
+
+
+def test_every_abbreviation_of_the_method_has_a_meaning() -> None:
+    table = (classes.ROOT / "docs" / "glossary.md").read_text().split("## Abbreviations")[1].split("\n## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    named = {name.strip() for cell in cells for name in cell.split(",")}
+    wanted = {"LbT", "TP", "TR", "TA", "EP", "EA", "SC", "M1", "M2", "M3", "MAX", "SUM", "AUC"}
+    assert wanted <= named
 
 
 def test_the_map_in_readme_names_every_folder_of_code() -> None:

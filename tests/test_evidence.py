@@ -24,6 +24,10 @@ def test_the_document_shows_the_results_of_all_classes() -> None:
     assert evidence.overview(FOUND) in DOCUMENT, "python -m tests.evidence prints the table"
 
 
+def test_the_document_compares_families_of_problems() -> None:
+    assert evidence.families(FOUND) in DOCUMENT, "python -m tests.evidence prints the table"
+
+
 def test_the_document_shows_what_trainings_gained() -> None:
     assert evidence.training(FOUND) in DOCUMENT, "python -m tests.evidence prints the table"
 

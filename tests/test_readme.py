@@ -19,7 +19,7 @@ COMMANDS = sorted(set(re.findall(r"python run\.py ([a-z][^`\s]*)", README + TUTO
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_readme_or_the_tutorial_names_is_one(command: str) -> None:
     if command.endswith(".yaml"):
-        assert "what it asks" in classes.say("plan", command)
+        assert "requests and tokens" in classes.say("plan", command)
     else:
         assert command in classes.say("--help")
 
@@ -33,7 +33,7 @@ def test_the_example_scenario_can_be_planned(tmp_path: Path) -> None:
 
 def test_the_plan_in_the_tutorial_is_what_that_class_prints() -> None:
     (words, plan) = re.findall(
-        r"python run\.py plan (.*?)\n```.*?```\n(single_student: what it asks.*?)```", TUTORIAL, re.S
+        r"python run\.py plan (.*?)\n```.*?```\n(single_student: problems, requests and tokens.*?)```", TUTORIAL, re.S
     )[0]
     assert plan in classes.say("plan", *words.split())
 

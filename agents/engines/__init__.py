@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.engines import arguments
-from agents.engines.base import Engine, EngineStartError, Settings
+from agents.engines.base import Engine, EngineSettings, EngineStartError
 
 ENGINES = {
     "vllm": ("agents.engines.vllm.engine", "VllmEngine"),
@@ -29,7 +29,7 @@ def has_flexible_threads(name: str, engine_args: Mapping[str, Any]) -> bool:
     return name == "transformers" and not engine_args.get("fixed_threads", False)
 
 
-def make(name: str, settings: Settings) -> Engine:
+def make(name: str, settings: EngineSettings) -> Engine:
     """Create an engine without starting it.
 
     Raises:
@@ -71,7 +71,7 @@ def why_auto(asked: str, chosen: str, *, gpu: bool) -> str:
         why = "vLLM is not used on macOS"
     elif build:
         built, seat = "GPUs" if build == "cuda" else "CPUs", "GPU" if gpu else "CPU"
-        why = f"vLLM is built for {built}, and this agent sits on a {seat}"
+        why = f"vLLM is built for {built}, and this agent runs on a {seat}"
     else:
         why = "vLLM is not installed"
     return f"engine auto is transformers here, since {why}"
@@ -107,6 +107,14 @@ def check_arguments(engine: str, args: dict[str, Any], why: str = "") -> None:
         raise EngineStartError("the engine external takes no arguments; take it out", key=("engine_args", min(args)))
 
 
+def quantization(engine: str, args: Mapping[str, Any]) -> str:
+    """Return in what the engine transformers holds the weights of linear layers, such as `int8`; empty: in the dtype.
+
+    vLLM's quantization is between vLLM and the model.
+    """
+    return args.get("quantization") or "" if engine == "transformers" else ""
+
+
 def check_installed(engine: str, *, gpu: bool) -> None:
     """Refuse an engine that is not installed for the agent's device.
 
@@ -120,7 +128,7 @@ def check_installed(engine: str, *, gpu: bool) -> None:
     if engine == "vllm" and (build := vllm_build()) != (wanted := "cuda" if gpu else "cpu"):
         there = "not installed" if not build else f"installed in its {'CPU' if build == 'cpu' else 'GPU'} build"
         raise EngineStartError(
-            f"vllm is {there}, and this agent sits on a {'GPU' if gpu else 'CPU'}\n"
+            f"vllm is {there}, and this agent runs on a {'GPU' if gpu else 'CPU'}\n"
             + ('pip install -e ".[vllm]"' if wanted == "cuda" else "docs/engines.md says how to install the CPU build")
             + ", or take engine: transformers",
             key=("engine",),
@@ -132,7 +140,7 @@ def check_installed(engine: str, *, gpu: bool) -> None:
 def wrong_torch(version: str) -> str:
     """Return the message about a torch that is not built for the agent's GPU."""
     return (
-        f"this agent sits on a GPU, and torch {version} is built for {torch_build() or 'another device'}\n"
+        f"this agent runs on a GPU, and torch {version} is built for {torch_build() or 'another device'}\n"
         f"{INSTALL_CUDA_TORCH}, or give the agent gpu: none"
     )
 

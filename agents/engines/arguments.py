@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -62,6 +62,8 @@ class TransformersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     fixed_threads: bool = False
     """On a CPU: compute with as many threads as ever, also while other agents leave their cores idle. Slower, but then
     rounding does not depend on when others work."""
+    quantization: Literal["int8"] | None = None
+    """int8: hold and multiply the weights of linear layers in int8, on a CPU only: see agents/engines/local/int8.py."""
 
 
 def read(args: dict[str, Any], cls: type[Options], *, set_by_run: Collection[str] = (), why: str = "") -> Options:
@@ -125,6 +127,8 @@ def _refused(name: str, value: Any, names: set[str]) -> str:
         return f"is not taken: only arguments for speed and memory are{hint}"
     if not all(isinstance(item, str | int | float) for item in (value if isinstance(value, list) else [value])):
         return "needs a number, text, true or false, or a list of these"
+    if (name, value) == ("quantization", "int8"):
+        return "vLLM does not quantize to int8 itself; take engine: transformers, on a CPU"
     return ""
 
 

@@ -14,7 +14,7 @@ from agents.core_sharing import CoreShare
 from broker.errors import EngineError
 from broker.work_messages import Ask, Examine, Explain, Invent, Judge, Reflect, Revise, Sampling, Teach, Usage
 
-Question = Teach | Examine | Reflect | Revise | Ask | Explain | Judge | Invent
+CompletionRequest = Teach | Examine | Reflect | Revise | Ask | Explain | Judge | Invent
 """Requests that an engine answers by completing a prompt."""
 
 
@@ -39,7 +39,7 @@ class Prompt(msgspec.Struct, frozen=True):
     sampling: Sampling
     seed: int
     """Derived from the request id: the same request draws the same numbers, as far as the engine allows."""
-    asked: Question
+    request: CompletionRequest
     """The request itself, for the simulated engine."""
     structure: str | None = None
     """A regular expression that the whole completion should match. Engines without structured output ignore it, so
@@ -95,7 +95,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-class Settings(msgspec.Struct, frozen=True):
+class EngineSettings(msgspec.Struct, frozen=True):
     """Configuration of an engine."""
 
     model: str

@@ -67,13 +67,14 @@ class PrefixStats:
         """Remember `turns`; return their share, in characters, with which an earlier prompt of these weights began."""
         seen, shared = self._seen, 0
         beginnings = _beginnings(weights, tuple(turns))
+        as_before = True
         for key, length in beginnings:
-            if key not in seen:
-                break
-            shared = length
-        for key, _ in beginnings:
-            seen[key] = None
-            seen.move_to_end(key)
+            if key in seen:
+                seen.move_to_end(key)
+                shared = length if as_before else shared
+            else:
+                seen[key] = None
+                as_before = False
         while len(seen) > MAX_PREFIXES:
             seen.popitem(last=False)
         return shared / max(1, beginnings[-1][1]) if beginnings else 0.0

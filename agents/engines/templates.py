@@ -98,7 +98,7 @@ class Renderer:
         """Send a rendering and return the answer; None if the process ended."""
         if self._process is None or self._answers is None:
             self._process = child_process.spawn(
-                "agents.engines.templates", rendering, env={}, log=Path(os.devnull), listen=True
+                "agents.engines.templates", rendering, env={}, log=Path(os.devnull), pipe_stdout=True
             )
             assert isinstance(self._process.stdout, io.FileIO)  # noqa: S101  (a pipe without a buffer)
             self._answers = io.BufferedReader(self._process.stdout)

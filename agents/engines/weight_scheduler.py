@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-JOIN = 64
+MAX_JOINS = 64
 """Number of requests that may join a round while other weights wait."""
 
 
@@ -46,7 +46,7 @@ class WeightScheduler:
             self._leave()
 
     async def _enter(self, weights: str) -> None:
-        if weights == self._current and not self._switching and (not self._waiting or self._joined < JOIN):
+        if weights == self._current and not self._switching and (not self._waiting or self._joined < MAX_JOINS):
             self._joined += bool(self._waiting)
             self._running += 1
             return

@@ -28,16 +28,17 @@ class SwitchableModel:
         model: the base model, from `load_model`.
         base: its folder.
         run_weights: the run's folder of weights; empty: there is none.
+        int8: whether its linear layers are in int8. Complete weights become so, too; adapters stay in the dtype.
     """
 
-    def __init__(self, model: Any, base: Path, run_weights: str) -> None:
-        self._model = model
+    def __init__(self, model: Any, base: Path, run_weights: str, *, int8: bool = False) -> None:
+        self._model, self._int8 = model, int8
         self._device, self._dtype = model.device, model.dtype
         self._base = base
         self._run_weights = Path(run_weights)
         self._complete = ""
         """Digest of the complete weights that are loaded; empty: the base."""
-        self._adapted: dict[str, Adapted] = {}
+        self._adapted: dict[str, LinearWithAdapters] = {}
         """Modules of the base model with adapters, by name."""
         self._beside: set[str] = set()
 
@@ -50,7 +51,7 @@ class SwitchableModel:
         """
         begun = time.monotonic()
         folder = self._run_weights / weights
-        adapter = trained_weights.adapter(folder, self._base) if weights else None
+        adapter = trained_weights.read_adapter(folder, self._base) if weights else None
         complete = weights if weights and not adapter else ""
         if complete != self._complete or self._model is None:
             self._load(complete, folder if complete else self._base)
@@ -68,7 +69,7 @@ class SwitchableModel:
         self._beside.clear()
         gc.collect()
         try:
-            self._model = load_model(folder, self._device, self._dtype)
+            self._model = load_model(folder, self._device, self._dtype, int8=self._int8)
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(error)}"
             if complete:
@@ -81,13 +82,13 @@ class SwitchableModel:
         for name in adapter.modules:
             down, up = (tensors[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
             if name not in self._adapted:
-                self._adapted[name] = Adapted(self._model.get_submodule(name))
+                self._adapted[name] = LinearWithAdapters(self._model.get_submodule(name))
                 self._model.set_submodule(name, self._adapted[name])
             self._adapted[name].add(weights, down, up * adapter.scale, self._device, self._dtype)
         self._beside.add(weights)
 
 
-class Adapted(torch.nn.Module):
+class LinearWithAdapters(torch.nn.Module):
     """A linear layer with LoRA adapters, of which at most one is in use."""
 
     def __init__(self, layer: torch.nn.Module) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agents.models import convert
-from agents.models.fetch import HubFile, Source, Wheel, fetch_gguf, fetch_snapshot, locked, run_child
+from agents.models.fetch import HubFile, Source, Wheel, fetch_gguf, fetch_snapshot, run_child
 from agents.models.fetch_job import FetchError
 from agents.models.weights import (
     Progress,
@@ -38,6 +38,7 @@ from agents.models.weights import (
     weights_of,
 )
 from broker.errors import ModelError
+from broker.files import locked
 from broker.printable import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -139,11 +140,6 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def known() -> Mapping[str, CatalogueEntry]:
-    """Return the catalogue by alias."""
-    return CATALOGUE
-
-
 def resolve(name: str) -> ResolvedModel:
     """Resolve an alias, the absolute path of a folder, or a hub id.
 
@@ -154,7 +150,7 @@ def resolve(name: str) -> ResolvedModel:
         folder = _converted_folder(name)
         ready = convert.is_whole(folder, entry.sha256)
         fetch_mb = 0 if ready else math.ceil(entry.size / 1e6)
-        digest = _catalogue_digest(entry)
+        digest = f"{entry.sha256}-{convert.CONVERSION}"
         return ResolvedModel(name, "catalogue", ready, entry.weights_mb, fetch_mb, digest, folder, entry.shape)
     path = Path(os.path.expanduser(name))
     if path.is_absolute() and path.is_dir():
@@ -188,13 +184,12 @@ def ensure(name: str, progress: Progress | None = None) -> Model:
     tell = progress or no_progress
     resolved = resolve(name)
     try:
-        folder = resolved.folder
         if resolved.kind == "catalogue":
-            folder = _ensure_catalogue(name, CATALOGUE[name], tell)
+            folder, digest = _ensure_catalogue(name, CATALOGUE[name], tell), resolved.digest
             convert.check(folder)
-        elif folder is None:
-            folder = _ensure_snapshot(name, tell)
-        digest = _catalogue_digest(CATALOGUE[name]) if resolved.kind == "catalogue" else digest_of(folder, tell)
+        else:
+            folder = resolved.folder or _ensure_snapshot(name, tell)
+            digest = digest_of(folder, tell)
     except FetchError as error:
         hub = "" if resolved.kind == "catalogue" else " (no folder of this name, so taken as a hub id)"
         raise ModelError(f"{name} cannot be fetched{hub}:\n{error}") from error
@@ -292,10 +287,6 @@ def _guess_mb(name: str) -> int:
 
 def _converted_folder(name: str) -> Path:
     return cache_folder() / "models" / name
-
-
-def _catalogue_digest(entry: CatalogueEntry) -> str:
-    return f"{entry.sha256}-{convert.CONVERSION}"
 
 
 def _make_room(folder: Path, needed: int) -> None:

@@ -5,7 +5,6 @@ grow and reports progress. A file gets its final name only after its SHA-256 is 
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -15,7 +14,7 @@ import stat
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -23,7 +22,6 @@ import msgspec
 from agents.models.fetch_job import FetchError, FetchJob
 from agents.models.weights import Progress
 from broker.child_process import spawn
-from broker.files import open_lock
 
 TICK_S = 0.25
 HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -129,23 +127,6 @@ def run_child(
         raise FetchError(f"ended by signal {-code}" + (" (out of memory?)" if code == -9 else ""))
     if code:
         raise FetchError(_last_line(log))
-
-
-@contextlib.contextmanager
-def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock on `path`; call `on_wait` once if another process holds it. A dead process holds no lock.
-
-    Raises:
-        OSError: the file cannot be opened, or is a link.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_lock(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _from_hub(source: HubFile, size: int, sha256: str, partial: Path, label: str, progress: Progress) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
+from safetensors import SafetensorError, safe_open
 
 from agents.engines.base import EngineFailure
 from agents.models import weights
@@ -26,7 +27,7 @@ SAME = ("architectures", "num_attention_heads", "num_key_value_heads", "head_dim
 Shapes = dict[str, tuple[int, ...]]
 
 
-class Simulated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SimulatedWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The trained weights of a simulated agent."""
 
     gain: float
@@ -83,7 +84,7 @@ def find(run_weights: str, digest: str, base: str) -> Path:
         raise _unsupported(f"it holds {base[:12]}, and the run has no weights {digest[:12]}")
     try:
         of, found = (
-            (simulated(folder).base if _is_simulated(folder) else weights.adapter_base(folder)),
+            (read_simulated(folder).base if _is_simulated(folder) else weights.adapter_base(folder)),
             digest_of(folder),
         )
     except (ModelError, OSError) as error:
@@ -107,19 +108,19 @@ def digest_of(folder: Path) -> str:
     return weights.digest_of(folder)
 
 
-def simulated(folder: Path) -> Simulated:
+def read_simulated(folder: Path) -> SimulatedWeights:
     """Read the trained weights of a simulated agent.
 
     Raises:
         ModelError: there are none.
     """
     try:
-        return msgspec.json.decode((folder / SIMULATED).read_bytes(), type=Simulated)
+        return msgspec.json.decode((folder / SIMULATED).read_bytes(), type=SimulatedWeights)
     except (OSError, msgspec.DecodeError) as error:
         raise ModelError(f"{folder / SIMULATED}: {error}") from error
 
 
-def keep(weights_: Simulated, run_weights: Path) -> str:
+def save_simulated(weights_: SimulatedWeights, run_weights: Path) -> str:
     """Save trained weights of a simulated agent in the run's folder of weights; return their digest."""
     content = msgspec.json.encode(weights_)
     name = hashlib.sha256(content).hexdigest()
@@ -129,7 +130,7 @@ def keep(weights_: Simulated, run_weights: Path) -> str:
     return name
 
 
-def adapter(folder: Path, base: Path) -> Adapter | None:
+def read_adapter(folder: Path, base: Path) -> Adapter | None:
     """Return the adapter of a folder, or None if it holds complete weights; check both against the base model.
 
     Raises:
@@ -137,7 +138,7 @@ def adapter(folder: Path, base: Path) -> Adapter | None:
     """
     try:
         if weights.adapter_base(folder):
-            return _adapter(folder, shapes(base))
+            return _adapter(folder, tensor_shapes(base))
         _check_complete(folder, base)
     except (ModelError, OSError, msgspec.DecodeError) as error:
         raise _unsupported(f"the weights {folder.name[:12]} do not fit: {_one_line(error)}") from error
@@ -150,7 +151,7 @@ def _adapter(folder: Path, base: Shapes) -> Adapter:
         raise ModelError(f"{weights.ADAPTER[0]} asks for a variant of LoRA that is not known here")
     file = folder / weights.ADAPTER[1]
     parts: dict[str, Shapes] = {}
-    for name, shape in _header(file).items():
+    for name, shape in _shapes_in(file).items():
         if not (match := LORA.fullmatch(name)):
             raise ModelError(f"{name} is not part of a LoRA adapter")
         parts.setdefault(match["module"], {})[match["part"]] = shape
@@ -162,7 +163,7 @@ def _adapter(folder: Path, base: Shapes) -> Adapter:
 
 
 def _check_complete(folder: Path, base: Path) -> None:
-    ours, theirs = shapes(base), shapes(folder)
+    ours, theirs = tensor_shapes(base), tensor_shapes(folder)
     # Some programs write an output layer that equals the input layer, and some do not.
     for name in (ours.keys() ^ theirs.keys()) - {"lm_head.weight"}:
         raise ModelError(f"the tensor {name} is in one of the models and not in the other")
@@ -177,23 +178,18 @@ def _check_complete(folder: Path, base: Path) -> None:
             raise ModelError(f"config.json has another {entry}")
 
 
-def shapes(folder: Path) -> Shapes:
+def tensor_shapes(folder: Path) -> Shapes:
     """Return the shapes of a model's tensors, by name."""
-    return {name: shape for file in weights.weights_of(folder) for name, shape in _header(folder / file).items()}
+    return {name: shape for file in weights.weights_of(folder) for name, shape in _shapes_in(folder / file).items()}
 
 
-def _header(file: Path) -> Shapes:
-    """Read names and shapes from a safetensors file: eight bytes of length, then JSON."""
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > file.stat().st_size:
-            raise ModelError(f"{file.name} is not a safetensors file, or is cut off")
-        header = msgspec.json.decode(opened.read(length), type=dict[str, dict[str, object]])
-    return {
-        name: msgspec.convert(entry["shape"], tuple[int, ...])
-        for name, entry in header.items()
-        if name != "__metadata__" and "shape" in entry
-    }
+def _shapes_in(file: Path) -> Shapes:
+    """Read the names and shapes of the tensors in a safetensors file."""
+    try:
+        with safe_open(file, "numpy") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118  (no mapping)
+    except SafetensorError as error:
+        raise ModelError(f"{file.name} is not a safetensors file, or is cut off: {error}") from error
 
 
 def is_complete(folder: Path) -> bool:

@@ -181,6 +181,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Number of keys and values of one token."""
     tied_values: int = 0
     """Size of the embedding if it is also the last layer."""
+    untied_values: int = 0
+    """Size of the embedding if it is not."""
     heads: int = 0
     """Number of attention heads, which several GPUs divide among them."""
 
@@ -192,10 +194,12 @@ def shape_of(folder: Path) -> Shape:
     heads, hidden = whole.get("num_attention_heads", 0), whole.get("hidden_size", 0)
     dim = whole.get("head_dim") or (hidden // heads if heads else 0)
     dtype = str(config.get("dtype") or config.get("torch_dtype"))
+    embedding = whole.get("vocab_size", 0) * hidden
     return Shape(
         weight_bytes=0 if "quantization_config" in config else BYTES.get(dtype, 0),
         token_values=2 * whole.get("num_hidden_layers", 0) * whole.get("num_key_value_heads", heads) * dim,
-        tied_values=whole.get("vocab_size", 0) * hidden if config.get("tie_word_embeddings") else 0,
+        tied_values=embedding if config.get("tie_word_embeddings") else 0,
+        untied_values=0 if config.get("tie_word_embeddings") else embedding,
         heads=heads,
     )
 

@@ -14,7 +14,7 @@ from agents.placement.launcher import ChildSpec
 from agents.placement.resolve import ResolvedAgent, ScenarioAgent
 from agents.placement.server_keys import key_env
 from agents.spec import AgentSpec
-from broker import server_notes
+from broker import agent_notes
 from broker.work_messages import Recipe
 
 KEPT_PRODUCTS = "256"
@@ -55,8 +55,8 @@ def agent_spec(
     if agent.engine == "simulated":
         args["answer_key"] = str(answer_key)
     elif agent.engine == "openai":
-        args["ledger"] = str(answer_key.with_name(f"spent-{agent.name}"))
-        args["notes"] = str(answer_key.with_name(f"{server_notes.PREFIX}{agent.name}"))
+        args["ledger"] = str(answer_key.with_name(f"{agent_notes.SPENT_PREFIX}{agent.name}"))
+        args["notes"] = str(answer_key.with_name(f"{agent_notes.SERVER_PREFIX}{agent.name}"))
     return AgentSpec(
         name=agent.name,
         pool=config.name,
@@ -86,7 +86,7 @@ def agent_spec(
         lora_rank=recipe.lora_rank if trained and recipe and recipe.lora else 0,
         sleeps=trained and agent.seat.may_sleep(in_turn=in_turn),
         training_folder="" if invited else str(run / "training"),
-        late=in_turn and agent.role == "teacher" and agent.engine in engines.WITH_LOCAL_MODEL,
+        lazy_start=in_turn and agent.role == "teacher" and agent.engine in engines.WITH_LOCAL_MODEL,
         prompts=prompts.VERSION,
     )
 
@@ -108,7 +108,6 @@ def agent_env(seat: seats.Seat) -> dict[str, str]:
     threads = str(seat.threads)
     cuda = [token for token in seat.gpus if token != seats.MPS]
     return {
-        "LBT_AGENT": seat.agent,
         "LBT_DEVICE": "cuda" if cuda else seats.MPS if seat.gpus else "cpu",
         "CUDA_VISIBLE_DEVICES": ",".join(cuda),
         # Placement counts GPUs as nvidia-smi does; CUDA's own order is by speed.

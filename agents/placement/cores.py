@@ -9,7 +9,7 @@ from agents.placement.hardware import Machine
 
 
 class Cores(msgspec.Struct, frozen=True):
-    """What one agent may use."""
+    """The cores and threads that one agent on the CPU may use."""
 
     cores: tuple[int, ...]
     """The cores that it may run on."""
@@ -34,7 +34,7 @@ def share_cores(agents: Mapping[str, bool], machine: Machine) -> tuple[dict[str,
         agents: the agents on the CPU, and whether their engines can change the number of their threads.
         machine: the machine.
     """
-    count, at_once = len(agents), machine.parallel or len(machine.cores)
+    count, at_once = len(agents), machine.core_quota or len(machine.cores)
     if not count:
         return {}, ""
     shared = {}
@@ -44,12 +44,12 @@ def share_cores(agents: Mapping[str, bool], machine: Machine) -> tuple[dict[str,
         threads = max(1, len(range(i, at_once, count)))
         most = max(threads, min(at_once, MOST_THREADS)) if flexible and count > 1 else threads
         cores = machine.cores
-        if count <= at_once and not machine.parallel and most == threads:
+        if count <= at_once and not machine.core_quota and most == threads:
             # A quota limits time, not cores: with pinning, all containers of a host would share its first cores.
             cores = machine.cores[ends[i] : ends[i + 1]]
             threads = most = len(cores)
         shared[agent] = Cores(cores, threads, most, at_once)
-    return shared, _sharing(count, at_once, "a quota of " if machine.parallel and count <= at_once else "")
+    return shared, _sharing(count, at_once, "a quota of " if machine.core_quota and count <= at_once else "")
 
 
 def _sharing(agents: int, cores: int, quota: str = "") -> str:

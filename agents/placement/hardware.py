@@ -19,7 +19,7 @@ MARGIN = 0.1
 """Share of the memory that stays free: an agent may take a fifth more than planned, and the page cache needs memory."""
 MARGIN_MB = 1000
 """Least MB that stay free: run.py and the broker take up to 300 MB, and other programs grow."""
-ANSWER_S = 60
+NVIDIA_SMI_TIMEOUT_S = 60
 """Time for nvidia-smi, which can be slow with many idle GPUs."""
 BAD_INFOROM = 14
 """Exit code of nvidia-smi with a valid answer and a warning about a GPU's infoROM; such a GPU works."""
@@ -60,7 +60,7 @@ class Machine(msgspec.Struct, frozen=True):
     memory_mb: int
     gpus: tuple[Gpu, ...] = ()
     mps: bool = False
-    parallel: int = 0
+    core_quota: int = 0
     """Number of cores that a container's quota allows; 0: all."""
     free_mb: int | None = None
     """Memory that is free now; None: unknown, or a described machine. Then all memory counts."""
@@ -98,11 +98,10 @@ class Machine(msgspec.Struct, frozen=True):
         return "bfloat16" if able else "float16"
 
 
-def look() -> Machine:
+def this_machine() -> Machine:
     """Return this machine within CUDA_VISIBLE_DEVICES, CPU affinity and container."""
     cores = tuple(sorted(os.sched_getaffinity(0))) if sys.platform == "linux" else tuple(range(os.cpu_count() or 1))
     limits = cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
-    cpus = limits.cpus
     host_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MB
     memory_mb = min(host_mb, host_mb if limits.memory_mb is None else limits.memory_mb)
     meminfo = _text(Path("/proc/meminfo"))
@@ -121,7 +120,7 @@ def look() -> Machine:
         memory_mb=memory_mb,
         gpus=gpus,
         mps=sys.platform == "darwin" and os.uname().machine == "arm64",
-        parallel=max(1, int(cpus)) if cpus and cpus < len(cores) else 0,
+        core_quota=max(1, int(limits.cpus)) if limits.cpus and limits.cpus < len(cores) else 0,
         free_mb=min(free, default=None),
         swap_mb=(meminfo_mb(meminfo, "SwapFree") or 0) if limits.memory_mb is None else 0,
         bfloat16=computes_in_bfloat16(),
@@ -130,14 +129,14 @@ def look() -> Machine:
     )
 
 
-def take_out(overrides: Sequence[str]) -> tuple[Machine | None, list[str]]:
+def split_machine(overrides: Sequence[str]) -> tuple[Machine | None, list[str]]:
     """Return the machine that overrides describe (`machine.gpus=8x80`), if they do, and the other overrides."""
     prefix = "machine."
     entries = [one.removeprefix(prefix) for one in overrides if one.startswith(prefix)]
-    return described(entries) if entries else None, [one for one in overrides if not one.startswith(prefix)]
+    return described_machine(entries) if entries else None, [one for one in overrides if not one.startswith(prefix)]
 
 
-def described(entries: Sequence[str]) -> Machine:
+def described_machine(entries: Sequence[str]) -> Machine:
     """Return a described machine: `gpus=8x80`, `gpus=24,80` (GB each) or `gpus=8xH100`, `cores=64`, `memory=512` (GB).
 
     Cores and memory default to this machine; it has only the described GPUs.
@@ -145,9 +144,8 @@ def described(entries: Sequence[str]) -> Machine:
     Raises:
         PlacementError: an unknown entry.
     """
-    machine = msgspec.structs.replace(
-        look(), gpus=(), mps=False, free_mb=None, swap_mb=0, gpu_trouble="", gpu_expected=False
-    )
+    here = this_machine()
+    machine = Machine(here.cores, here.memory_mb, core_quota=here.core_quota, bfloat16=here.bfloat16)
     for entry in entries:
         key, _, value = entry.partition("=")
         try:
@@ -155,7 +153,7 @@ def described(entries: Sequence[str]) -> Machine:
                 case "gpus":
                     machine = msgspec.structs.replace(machine, gpus=_described_gpus(value))
                 case "cores":
-                    machine = msgspec.structs.replace(machine, cores=tuple(range(int(value))), parallel=0)
+                    machine = msgspec.structs.replace(machine, cores=tuple(range(int(value))), core_quota=0)
                 case "memory":
                     machine = msgspec.structs.replace(machine, memory_mb=int(float(value) * 1000))
                 case _:
@@ -187,13 +185,13 @@ def nvidia_smi() -> tuple[str, str]:
     fields = "index,uuid,name,memory.total,memory.used,mig.mode.current,compute_cap,compute_mode"
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_TIMEOUT_S)
     except FileNotFoundError:
         if not gpu_is_there():
             return "", ""
         says = "nvidia-smi is not installed (a container needs NVIDIA_DRIVER_CAPABILITIES=compute,utility)"
     except subprocess.TimeoutExpired:
-        says = f"nvidia-smi does not answer within {ANSWER_S} s"
+        says = f"nvidia-smi does not answer within {NVIDIA_SMI_TIMEOUT_S} s"
     except OSError as error:
         says = f"nvidia-smi cannot be run: {error.strerror}"
     else:

@@ -77,9 +77,9 @@ def prepare(invited: Invitation, file: Path, model: str | None = None) -> ChildS
         model: a name or a folder in place of the scenario's.
 
     Raises:
-        LbtError: see `resolve_here` and `process_of`.
+        LbtError: see `resolve_here` and `child_spec_here`.
     """
-    return process_of(resolve_here(invited, file, model), invited, file)
+    return child_spec_here(resolve_here(invited, file, model), invited, file)
 
 
 def resolve_here(invited: Invitation, file: Path, model: str | None = None, *, cores: int = 0) -> resolve.ResolvedAgent:
@@ -112,7 +112,7 @@ def resolve_here(invited: Invitation, file: Path, model: str | None = None, *, c
     return msgspec.structs.replace(agent, name=invited.name, role=invited.role, seat=seat)
 
 
-def process_of(agent: resolve.ResolvedAgent, invited: Invitation, file: Path) -> ChildSpec:
+def child_spec_here(agent: resolve.ResolvedAgent, invited: Invitation, file: Path) -> ChildSpec:
     """The process of an invited agent that has its place on this host; see `prepare`.
 
     Raises:
@@ -154,7 +154,7 @@ def serve(child: ChildSpec, invited: Invitation) -> int:
                     say(f"{invited.name} has left the class.")
                     return 0
                 if not ended.will_restart:
-                    say(f"{invited.name} has ended: {ended.detail}\n{launcher.last_words(invited.name)}")
+                    say(f"{invited.name} has ended: {ended.detail}\n{launcher.last_error(invited.name)}")
                     return 1
                 say(f"{invited.name} is started again: {ended.detail}")
         say(f"{invited.name} leaves; it has {LEAVE_S:g} s to finish what it has begun.")

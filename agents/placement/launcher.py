@@ -17,7 +17,7 @@ import msgspec
 
 from agents import exit_status
 from agents.core_sharing import CoreTable
-from agents.placement.process_log import last_words
+from agents.placement.process_log import last_error_line
 from agents.placement.running_process import LocalProcess, RunningProcess
 from broker.child_process import NO_RESTART, spawn
 from broker.errors import in_words
@@ -28,8 +28,8 @@ BACKOFF_MAX_S = 30.0
 """Longest delay before a restart."""
 STEADY_S = 60.0
 """A process that ran for this long resets the delay of its restart."""
-FAR = -1
-"""In place of the pid of a process that was sent away, where that is one of another host."""
+REMOTE_PID = -1
+"""What `stop_child` returns in place of the pid of a process on another host."""
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -82,8 +82,8 @@ class _ChildProcess:
         """Offset in the log at which the current or last process began."""
         self.due: float | None = None
         """Time of the next start, by the launcher's clock."""
-        self.resting = False
-        """Whether it is sent away; its end then counts as no death."""
+        self.stopped = False
+        """Whether `stop_child` ended it, or `start` left it out; its end then counts as no death."""
 
 
 class LocalLauncher:
@@ -108,7 +108,7 @@ class LocalLauncher:
             clock: clock for delays, in seconds.
         """
         self._children = {spec.name: _ChildProcess(spec) for spec in children}
-        self._budget = restarts
+        self._max_restarts = restarts
         self._table = table
         self._backoff_s = backoff_s
         self._clock = clock
@@ -122,8 +122,8 @@ class LocalLauncher:
         """
         try:
             for name, child in self._children.items():
-                child.resting = name in later
-                if not child.resting:
+                child.stopped = name in later
+                if not child.stopped:
                     self._start(child)
         except OSError:
             self.stop(0.0)
@@ -142,16 +142,13 @@ class LocalLauncher:
             if child.process is process:
                 process.close()
                 child.process = None
-                if not child.resting and child.due is None:
+                if not child.stopped and child.due is None:
                     happened.append(msgspec.structs.replace(self._event(child, process), pid=process.pid))
 
     def tick(self) -> list[ChildEnded]:
         """Start what is due; return what could not be started."""
-        now = self._clock()
         failed: list[ChildEnded] = []
-        for child in self._children.values():
-            if child.due is None or now < child.due or child.process:
-                continue
+        for child in self._due():
             child.due = None
             try:
                 self._start(child)
@@ -159,24 +156,28 @@ class LocalLauncher:
                 failed.append(self._after(child, f"cannot be started: {'; '.join(in_words(error).splitlines())}"))
         return failed
 
-    def bring(self, name: str) -> None:
-        """Start a child that was sent away, as soon as its old process has ended."""
-        child = self._children[name]
-        if child.resting:
-            child.resting, child.due = False, self._clock()
+    def is_due(self) -> bool:
+        """Whether `tick` would start a process."""
+        return bool(self._due())
 
-    def send_away(self, name: str) -> int:
-        """End a child's process to free its memory, without an entry in `ended`.
+    def start_child(self, name: str) -> None:
+        """Start a child that does not run by intent, as soon as its old process has ended."""
+        child = self._children[name]
+        if child.stopped:
+            child.stopped, child.due = False, self._clock()
+
+    def stop_child(self, name: str) -> int:
+        """End a child's process to free its memory, without an entry in `ended` or a restart.
 
         Returns:
-            The pid of the process; 0: none runs; FAR: it runs on another host.
+            The pid of the process; 0: none runs; REMOTE_PID: it runs on another host.
         """
         child = self._children[name]
-        child.resting, child.due = True, None
+        child.stopped, child.due = True, None
         if child.process is None:
             return 0
         self._kill(child, child.process)
-        return child.process.pid or FAR
+        return child.process.pid or REMOTE_PID
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
         """Kill a child and all it started. Counts as a death; `ended` reports it with `why`.
@@ -237,15 +238,19 @@ class LocalLauncher:
             return False
         return stat.rpartition(") ")[2][:1] in ("R", "D")
 
-    def last_words(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         """Return the last log line about an error of the child's newest process, and the path of the log.
 
         Raises:
             KeyError: there is no such child.
         """
         child = self._children[name]
-        line = last_words(child.spec.log, 1, since=child.log_from)
+        line = last_error_line(child.spec.log, since=child.log_from)
         return f"{line or 'its log tells of no error'} (log: {child.spec.log})"
+
+    def _due(self) -> list[_ChildProcess]:
+        now = self._clock()
+        return [one for one in self._children.values() if one.due is not None and now >= one.due and not one.process]
 
     def _start(self, child: _ChildProcess) -> None:
         spec = child.spec
@@ -269,7 +274,7 @@ class LocalLauncher:
         """Wait for the exit, and queue it."""
         process.wait()
         if self._table and child.spec.core_entry is not None:
-            self._table.clear(child.spec.core_entry)
+            self._table.set_idle(child.spec.core_entry)
         self._exits.put((child, process))
 
     def _kill(self, child: _ChildProcess, process: RunningProcess) -> None:
@@ -284,17 +289,17 @@ class LocalLauncher:
             case 0:
                 return ChildEnded(child.spec.name, "left (exit code 0)", False, child.restarts, left=True)
             case _ if code == NO_RESTART:
-                useless = f"{process.in_words()}; starting it again would not help"
+                useless = f"{process.describe_exit()}; starting it again would not help"
                 return ChildEnded(child.spec.name, useless, False, child.restarts)
         if code == -signal.SIGKILL and child.killed_for:
             return self._after(child, f"ended by this program: {child.killed_for}", killed=True)
-        return self._after(child, process.in_words())
+        return self._after(child, process.describe_exit())
 
     def _after(self, child: _ChildProcess, detail: str, *, killed: bool = False) -> ChildEnded:
         """Return the event of a death; schedule a restart if one is left."""
         now = self._clock()
-        if child.restarts >= self._budget:
-            used_up = f"{detail}; no restart is left (limits.restarts: {self._budget})"
+        if child.restarts >= self._max_restarts:
+            used_up = f"{detail}; no restart is left (limits.restarts: {self._max_restarts})"
             return ChildEnded(child.spec.name, used_up, False, child.restarts, killed=killed)
         if now - child.started_at >= STEADY_S:
             child.deaths_in_a_row = 0

@@ -12,7 +12,7 @@ import msgspec
 from agents.models.weights import BYTES, Shape
 
 MB = 1_000_000
-OVERHEAD = 0.3
+GPU_OVERHEAD = 0.3
 """Additional memory on a GPU per weight: activations, and copies in the device's layout."""
 CONTEXT_MB = 1024
 """MB on each GPU for libraries and the context of a process."""
@@ -35,7 +35,7 @@ REQUESTS_AT_ONCE = {
     "simulated": {"cpu": 32},
 }
 """Requests that one process of an agent runs at once, by engine and device; `capacity` overrides it."""
-ROOM = 128
+SLOT_STEP = 128
 """The length of slots of the transformers engine is a multiple of this number of tokens."""
 
 
@@ -85,7 +85,7 @@ def on_cpu(engine: str, weights_mb: int, args: Mapping[str, Any], workload: Work
     return Memory(weights_mb, cache_mb, int(weights_mb * CPU_OVERHEAD[engine]) + CPU_ENGINE_MB[engine])
 
 
-def weights_mb(size_mb: int, shape: Shape, dtype: str, *, packed: bool) -> int:
+def weights_mb(size_mb: int, shape: Shape, dtype: str, *, packed: bool, int8: bool = False) -> int:
     """Return the memory of weights on the CPU in MB.
 
     Args:
@@ -93,21 +93,25 @@ def weights_mb(size_mb: int, shape: Shape, dtype: str, *, packed: bool) -> int:
         shape: shape of the model.
         dtype: dtype of the computation.
         packed: whether the engine packs bfloat16 weights, which copies a shared embedding.
+        int8: whether linear layers are in int8, beside an embedding in the dtype.
     """
     if not shape.weight_bytes:
         return size_mb
+    if int8 and (embedding := shape.tied_values + shape.untied_values):
+        linear = size_mb * MB // shape.weight_bytes - shape.untied_values
+        return (linear + embedding * BYTES[dtype]) // MB
     copied = shape.tied_values * BYTES[dtype] // MB if packed and dtype == "bfloat16" else 0
     return size_mb * BYTES[dtype] // shape.weight_bytes + copied
 
 
-def room_for(tokens: int) -> int:
+def slot_length(tokens: int) -> int:
     """Return the length of a slot for this number of tokens."""
-    return -(-tokens // ROOM) * ROOM
+    return -(-tokens // SLOT_STEP) * SLOT_STEP
 
 
 def _slots_mb(args: Mapping[str, Any], workload: Workload) -> int:
     limit = _value(args, "kv_cache_mb", 0) or SLOTS_MB
-    slot = room_for(workload.tokens) * workload.token_bytes / MB
+    slot = slot_length(workload.tokens) * workload.token_bytes / MB
     if not slot:
         return limit
     rows = workload.capacity or REQUESTS_AT_ONCE["transformers"]["cpu"]
@@ -127,10 +131,10 @@ def _value(args: Mapping[str, Any], name: str, default: int) -> int:
 
 def on_gpus(weights_mb: int, granted_mb: float, gpus: int) -> Memory:
     """Return the memory of an agent on `gpus` GPUs with `granted_mb` in all: keys and values get the rest."""
-    engine_mb = int(weights_mb * OVERHEAD) + CONTEXT_MB * gpus
+    engine_mb = int(weights_mb * GPU_OVERHEAD) + CONTEXT_MB * gpus
     return Memory(weights_mb, max(0, int(granted_mb) - weights_mb - engine_mb), engine_mb)
 
 
 def need_mb(weights_mb: int, gpus: int = 1) -> int:
     """Return the least MB of an agent on each of `gpus` GPUs that share its weights."""
-    return int(weights_mb * (1 + OVERHEAD) / gpus) + CONTEXT_MB + SMALL_CACHE_MB
+    return int(weights_mb * (1 + GPU_OVERHEAD) / gpus) + CONTEXT_MB + SMALL_CACHE_MB

@@ -1,4 +1,4 @@
-"""The last lines of a process's log that may explain its end."""
+"""The last line of a process's log that may explain its end."""
 
 import re
 from pathlib import Path
@@ -18,12 +18,11 @@ ROUTINE = re.compile(r"(\(.*?\) )?([\d-]+ [\d:,.]+ )?(INFO|DEBUG|WARNING)\b|\S+:
 """Beginnings of lines below the level of errors, of this program and of vLLM; and Python's warnings."""
 
 
-def last_words(log: Path, lines: int = 3, since: int = 0) -> str:
-    """Return the last lines of a log that may explain an end, without tracebacks, routine lines and colours.
+def last_error_line(log: Path, since: int = 0) -> str:
+    """Return the last line of a log that is not of a traceback, routine or empty, without colours; empty: none is.
 
     Args:
         log: the file; a missing file has no lines.
-        lines: most lines.
         since: bytes at the beginning to skip.
     """
     if not log.is_file():
@@ -36,4 +35,4 @@ def last_words(log: Path, lines: int = 3, since: int = 0) -> str:
         for line in map(printable, re.split(r"[\r\n]+", COLOUR.sub("", tail)))
         if line.strip() and not BACKGROUND.match(line) and not ROUTINE.match(line)
     ]
-    return "\n".join(line.strip()[:LINE_CHARS] for line in errors[-lines:])
+    return errors[-1].strip()[:LINE_CHARS] if errors else ""

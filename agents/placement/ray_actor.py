@@ -25,7 +25,7 @@ from broker.invitation import Invitation
 from broker.reach import REACH_S, check_reachable
 from broker.version import package_version
 
-FAILED = 1
+MAY_RESTART = 1
 """Exit code of a process that may succeed if it is started again."""
 LOCK = "lock"
 LOG_TAIL = 1 << 18
@@ -101,21 +101,21 @@ class AgentActor:
             check_reachable(own.address, own.name, file, REACH_S, ADVICE)
             agent = invited.resolve_here(own, file, cores=order.cores)
             self._checked.set()
-            child = invited.process_of(agent, own, file)
+            child = invited.child_spec_here(agent, own, file)
         except (LbtError, OSError) as error:
             if isinstance(error, LbtError):
                 error.agent = ""  # the class names it
             words = f"on node {_node()}: {in_words(error)}"
             self._refusal = "" if self._checked.is_set() else words
             passes = order.again and isinstance(error, ProtocolError | PlacementError | OSError)
-            return RayReport(FAILED if passes else NO_RESTART, words)
+            return RayReport(MAY_RESTART if passes else NO_RESTART, words)
         self._process = process = start_here(child)
         if self._leaving:
             process.terminate()
         process.wait()
         process.close()
         code = process.returncode or 0
-        return RayReport(code, f"on node {_node()}: {process.in_words()}", _tail(child.log))
+        return RayReport(code, f"on node {_node()}: {process.describe_exit()}", _tail(child.log))
 
 
 @contextlib.contextmanager

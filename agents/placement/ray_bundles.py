@@ -8,12 +8,12 @@ from msgspec.structs import replace
 from agents import engines
 from agents.placement import hardware, resolve
 from agents.placement.memory import Workload
-from agents.placement.ray_cluster import RayCluster, in_words
+from agents.placement.ray_cluster import RayCluster, resources_text
 from agents.placement.resolve import ResolvedAgent, ScenarioAgent
 from agents.placement.shared_processes import OWN_PROCESS, PROCESSES
 from broker.errors import PlacementError
 
-STAY = ("openai", "external")
+NOT_ON_CLUSTER = ("openai", "external")
 """Engines of agents that stay on the host of the class, or join by themselves."""
 SIMULATED_CPU = 0.1
 """A simulated agent sleeps most of the time."""
@@ -48,7 +48,7 @@ def resolve_agents(
     bundles: dict[str, dict[str, float]] = {}
     configs: list[Any] = []
     for config in (teacher, *students):
-        if config.name in stay or config.engine in STAY or config.elsewhere:
+        if config.name in stay or config.engine in NOT_ON_CLUSTER or config.elsewhere:
             configs.append(config)
             continue
         gpus = _gpus(config, any_gpu=any_gpu)
@@ -75,7 +75,7 @@ def _placed(agent: ResolvedAgent, here: ResolvedAgent, bundle: dict[str, float] 
     if bundle is None:
         return agent
     device = f"Ray, {bundle['GPU']:g} GPU" if "GPU" in bundle else "Ray, CPU"
-    seat = replace(agent.seat, device=device, why=f"takes {in_words(bundle)}", memory=here.seat.memory)
+    seat = replace(agent.seat, device=device, why=f"takes {resources_text(bundle)}", memory=here.seat.memory)
     return replace(agent, bundle=bundle, seat=seat, request=here.request)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -15,7 +16,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -51,11 +51,11 @@ class RayNode(NamedTuple):
 
     def in_words(self) -> str:
         """As text: `10.0.0.1 (8 CPU, 4 GPU)`."""
-        return f"{self.name} ({in_words(self.has) or 'nothing to give'})"
+        return f"{self.name} ({resources_text(self.has) or 'nothing to give'})"
 
 
 class RayCluster:
-    """The cluster of one class.
+    """The cluster of a class, or of the classes of a study.
 
     Args:
         address: HOST:PORT of its head, or `auto` for the one that runs on this host; None: one of this host, which is
@@ -77,12 +77,19 @@ class RayCluster:
         self.address = address
         self.strategy = strategy
 
-    @cached_property
+    @property
+    def options(self) -> str:
+        """The options of the command line that name it; those that are left at their defaults are not repeated."""
+        address = [] if self.address is None else ["--ray-address", self.address]
+        strategy = [] if self.strategy == "spread" else ["--ray-strategy", self.strategy]
+        return shlex.join(["--launcher", "ray", *address, *strategy])
+
+    @property
     def nodes(self) -> tuple[RayNode, ...]:
         """The nodes that are alive, each with all that it has, in use or not."""
         if self.address is None:
-            here = hardware.look()
-            cores = here.parallel or len(here.cores)
+            here = hardware.this_machine()
+            cores = here.core_quota or len(here.cores)
             return (RayNode("this host", {"CPU": cores, "GPU": len(here.gpus)}),)
         self.connect()
         import ray
@@ -104,9 +111,10 @@ class RayCluster:
         Raises:
             PlacementError: what is missing, and what there is.
         """
-        there = "; ".join(node.in_words() for node in self.nodes)
+        nodes = self.nodes
+        there = "; ".join(node.in_words() for node in nodes)
         has: Counter[str] = Counter()
-        for node in self.nodes:
+        for node in nodes:
             has.update(node.has)
         wants: Counter[str] = Counter()
         for one in agents:
@@ -118,18 +126,18 @@ class RayCluster:
                     key=("gpu",),
                 )
             wants.update(one.bundle)
-            if one.bundle and not any(_fits(one.bundle, node.has, local=self.address is None) for node in self.nodes):
+            if one.bundle and not any(_fits(one.bundle, node.has, local=self.address is None) for node in nodes):
                 raise PlacementError(
-                    f"needs {in_words(one.bundle)} on one node, and no node of the Ray cluster has that\n"
-                    f"There are: {there}",
+                    f"needs {resources_text(one.bundle)} on one node, and no node of the Ray cluster has that\n"
+                    f"There are: {there}. Let it need less, or add a node that has this.",
                     agent=one.config.name,
                     key=("resources",) if set(one.bundle) - {"CPU", "GPU"} else ("gpu",),
                 )
         for name, amount in wants.items():
             if amount > has[name] + 1e-6 and not (self.address is None and name == "CPU"):
                 raise PlacementError(
-                    f"the agents need {in_words({name: amount})} together, and the Ray cluster has "
-                    f"{in_words({name: has[name]}) or f'no {name}'}\nThere are: {there}. Let agents share a GPU "
+                    f"the agents need {resources_text({name: amount})} together, and the Ray cluster has "
+                    f"{resources_text({name: has[name]}) or f'no {name}'}\nThere are: {there}. Let agents share a GPU "
                     "(memory_share: 0.5), take fewer replicas, or add nodes."
                 )
 
@@ -143,11 +151,7 @@ class RayCluster:
         return any(one["NodeID"] == here and one["Resources"].get("GPU") for one in ray.nodes())
 
     def broker_address(self) -> str:
-        """An address for the broker on this host, which the nodes reach, with two free ports; always the same."""
-        return self._broker_address
-
-    @cached_property
-    def _broker_address(self) -> str:
+        """A new address for a broker on this host, which the nodes reach, with two free ports."""
         host = "127.0.0.1"
         if self.address is not None:
             self.connect()
@@ -155,6 +159,15 @@ class RayCluster:
 
             host = ray.util.get_node_ip_address()
         return f"tcp://{host}:{_free_port(host)}"
+
+    def addresses(self) -> dict[str, str]:
+        """HOST:PORT of what a class needs of the cluster, which is connected: its head, and its node on this host."""
+        import ray
+
+        here = ray.get_runtime_context()
+        (node,) = (one for one in ray.nodes() if one["NodeID"] == here.get_node_id())
+        own = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        return {"its head": here.gcs_address, "its node on this host": own}
 
     def connected(self) -> "RayCluster":
         """Itself, once it is connected: see `connect`."""
@@ -179,6 +192,8 @@ class RayCluster:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # A job of Ray may have an environment of its own; this program's code comes first.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+        # Without its head Ray ends this program after this time. The class ends before, once ClusterWatch says so.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", f"{ROOM_S:.0f}")
         options: dict[str, Any] = {"address": self.address}
         if self.address is None:
             options = {"address": "local", "num_cpus": CPUS, "object_store_memory": OBJECT_STORE}
@@ -218,7 +233,7 @@ def _init(options: Mapping[str, Any]) -> None:
                 raise
 
 
-def in_words(resources: Mapping[str, float]) -> str:
+def resources_text(resources: Mapping[str, float]) -> str:
     """Resources as text: `2 GPU, 1 CPU`. Those that Ray adds of itself are left out."""
     own = {name: amount for name, amount in resources.items() if amount and not name.startswith(("node:", "object_"))}
     return ", ".join(
@@ -236,7 +251,8 @@ def _refused(address: str | None, said: str) -> str:
     if "Version mismatch" in said:
         return f"the Ray cluster has other versions than this host: {' '.join(lines)}\nInstall the same on all nodes."
     where = f"--ray-address {address}: no cluster can be joined" if address else "Ray cannot be started on this host"
-    return f"{where}: {lines[0] if lines else 'it does not say why'}\nrun.py runs on a node of the cluster: ray start."
+    why = lines[0].partition(". ")[0] if lines else "it does not say why"  # Ray's advice names its own options
+    return f"{where}: {why}\nrun.py runs on a node of the cluster: ray start."
 
 
 def _is_address(address: str) -> bool:

@@ -20,9 +20,10 @@ import msgspec
 
 from agents.core_sharing import CoreTable
 from agents.placement.invited import LEAVE_S
-from agents.placement.launcher import ChildSpec, LocalLauncher
-from agents.placement.ray_actor import FAILED, AgentActor, RayOrder, RayReport
-from agents.placement.ray_cluster import ROOM_S, RayCluster, in_words
+from agents.placement.launcher import ChildEnded, ChildSpec, LocalLauncher
+from agents.placement.ray_actor import MAY_RESTART, AgentActor, RayOrder, RayReport
+from agents.placement.ray_cluster import ROOM_S, RayCluster, resources_text
+from agents.placement.ray_watch import LOOK_S, ClusterWatch
 from agents.placement.running_process import RunningProcess
 from broker.child_process import NO_RESTART
 from broker.errors import PlacementError
@@ -30,20 +31,20 @@ from broker.invitation import Invitation
 from broker.members import BROKER
 from broker.reach import unreachable
 
-LOOK_S = 1.0
-"""How long the broker's port is tried before its process is looked at again."""
-
 
 class RayProcess:
     """A process of an agent on a node of the cluster."""
 
     pid = 0
 
-    def __init__(self, actor: Any, order: RayOrder, keep_log: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, actor: Any, order: RayOrder, keep_log: Callable[[bytes], None], cluster_lost: threading.Event
+    ) -> None:
         """Start it: `actor` is the handle of a new AgentActor; `keep_log` keeps the log that comes back."""
         self._actor = actor
+        self._cluster_lost = cluster_lost
         self._keep_log = keep_log
-        self._report = RayReport(FAILED, "")
+        self._report = RayReport(MAY_RESTART, "")
         self._ended = threading.Event()
         self._killed = False
         self._run = actor.run.remote(msgspec.msgpack.encode(order))
@@ -60,10 +61,13 @@ class RayProcess:
         import ray
 
         try:
+            while not ray.wait([self._run], timeout=LOOK_S)[0]:
+                if self._cluster_lost.is_set():
+                    raise ConnectionError("the Ray cluster does not answer")
             self._report = msgspec.msgpack.decode(ray.get(self._run), type=RayReport)
             ray.get(self.refusal)  # known by now, and lost with the actor
         except Exception as error:  # of Ray, or of the actor itself
-            self._report = lost(error)
+            self._report = report_of_lost(error)
         with contextlib.suppress(OSError):
             self._keep_log(self._report.log)
         self.kill(ended=True)
@@ -88,12 +92,12 @@ class RayProcess:
     def close(self) -> None:
         """See RunningProcess."""
 
-    def in_words(self) -> str:
+    def describe_exit(self) -> str:
         """See RunningProcess."""
         return self._report.words
 
 
-def lost(error: Exception) -> RayReport:
+def report_of_lost(error: Exception) -> RayReport:
     """The report of a process whose actor gave none."""
     import ray
 
@@ -102,12 +106,13 @@ def lost(error: Exception) -> RayReport:
     found = re.search(r"^\s*ip: (\S+)", said, re.MULTILINE)
     at = f" {found[1]}" if found else ""
     if "node has died" in said:
-        return RayReport(FAILED, f"its node{at} was lost")
+        return RayReport(MAY_RESTART, f"its node{at} was lost")
     if "low on memory" in said:
-        return RayReport(FAILED, f"Ray ended it, since its node{at} has too little memory left")
+        return RayReport(MAY_RESTART, f"Ray ended it, since its node{at} has too little memory left")
     if isinstance(error, ray.exceptions.RuntimeEnvSetupError) or getattr(error, "actor_init_failed", False):
         return RayReport(NO_RESTART, f"it cannot be started on node{at or 's of this cluster'}: {lines[-1]}")
-    return RayReport(FAILED, f"its actor on node{at} was lost: {lines[-1]}")
+    where = f" on node{at}" if at else ""
+    return RayReport(MAY_RESTART, f"its actor{where} was lost: {lines[-1]}")
 
 
 class RayLauncher(LocalLauncher):
@@ -115,7 +120,7 @@ class RayLauncher(LocalLauncher):
 
     Args:
         children: of the class. Those of the cluster have an Invitation as their spec.
-        cluster: where they run.
+        cluster: where they run; connected before the start.
         bundles: what each of these takes of a node, by name.
         restarts, table: see LocalLauncher.
     """
@@ -132,6 +137,7 @@ class RayLauncher(LocalLauncher):
         super().__init__(children, restarts=restarts, table=table)
         self._cluster = cluster
         self._bundles = {name: dict(bundle) for name, bundle in bundles.items()}
+        self._cluster_watch = ClusterWatch({})
         self._group: Any = None
         self._first: dict[str, RayProcess] = {}
         """The processes with which the class begins."""
@@ -142,9 +148,12 @@ class RayLauncher(LocalLauncher):
 
         Raises:
             OSError: a child cannot be started; the others are stopped.
-            PlacementError: the cluster has no room, or a node cannot run its agent; nothing is left of the class.
+            PlacementError: the cluster has no room or is lost, or a node cannot run its agent; nothing is left of the
+                class.
         """
         try:
+            self._cluster_watch = ClusterWatch(self._cluster.addresses())
+            self._cluster_watch.start()
             self._make_room()
             super().start(later)
             if refusals := list(dict.fromkeys(self._refusals())):
@@ -154,31 +163,59 @@ class RayLauncher(LocalLauncher):
             self.stop(0.0)
             raise
 
+    def ended(self, timeout_s: float = 0.0) -> list[ChildEnded]:
+        """See LocalLauncher.
+
+        Raises:
+            PlacementError: the cluster is lost.
+        """
+        self._refuse_lost()
+        return super().ended(timeout_s)
+
+    def tick(self) -> list[ChildEnded]:
+        """See LocalLauncher. Starts nothing while the cluster does not answer: Ray would block this thread."""
+        return [] if self.is_due() and self._cluster_watch.silent() else super().tick()
+
     def stop(self, grace_s: float) -> list[str]:
         """See LocalLauncher; the room in the cluster is free afterwards.
 
-        Agents on the cluster have LEAVE_S if any time at all: their logs come back, and their keys go, as they leave.
+        Agents on the cluster have LEAVE_S if any time at all: their logs come back, and their keys go, as they leave. A
+        cluster that does not answer is waited for until it is lost.
         """
         import ray
 
+        self._cluster_watch.answers()  # else Ray would block this thread
         hanging = super().stop(max(grace_s, LEAVE_S) if grace_s else 0.0)
-        if self._group is not None:
+        self._cluster_watch.stop()
+        if not self._cluster_watch.answers():
+            ray.shutdown()  # else Ray ends this program later; the next class connects anew
+        elif self._group is not None:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.util.remove_placement_group(self._group)
-            self._group = None
+        self._group = None
         return hanging
 
+    def _refuse_lost(self) -> None:
+        """Raises PlacementError: the cluster is lost."""
+        if self._cluster_watch.lost.is_set():
+            again = "" if self._cluster.address is None else "\nStart Ray again first, or leave --launcher ray out."
+            raise PlacementError(
+                f"the Ray cluster is lost: {self._cluster_watch.why}. No recorded answer is lost.{again}"
+            )
+
     def _make_room(self) -> None:
-        self._cluster.connect()
         import ray
 
         self._group = ray.util.placement_group(list(self._bundles.values()), strategy=self._cluster.strategy.upper())
-        if not self._group.wait(ROOM_S):
-            free = in_words(ray.available_resources()) or "nothing"
-            raise PlacementError(
-                f"the Ray cluster has had no room for the agents for {ROOM_S:g} s: others use it. Free now: {free}\n"
-                "Try again later, or add nodes."
-            )
+        until = time.monotonic() + ROOM_S
+        while not self._group.wait(LOOK_S):
+            self._refuse_lost()
+            if time.monotonic() >= until and not self._cluster_watch.silent():
+                free = resources_text(ray.available_resources()) or "nothing"
+                raise PlacementError(
+                    f"the Ray cluster has had no room for the agents for {ROOM_S:g} s: others use it. "
+                    f"Free now: {free}\nTry again later, or add nodes."
+                )
 
     def _await_broker(self, address: str) -> None:
         """Wait until the broker listens, so that the time of the nodes to reach it is for the network alone.
@@ -188,7 +225,7 @@ class RayLauncher(LocalLauncher):
         """
         while unreachable(address, time.monotonic() + LOOK_S):
             if BROKER not in self.alive():
-                raise PlacementError(f"the broker cannot be started: {self.last_words(BROKER)}")
+                raise PlacementError(f"the broker cannot be started: {self.last_error(BROKER)}")
 
     def _spawn(self, spec: ChildSpec) -> RunningProcess:
         if not isinstance(spec.spec, Invitation):
@@ -230,7 +267,7 @@ class RayLauncher(LocalLauncher):
             with spec.log.open("ab") as file:
                 file.write(log)
 
-        return RayProcess(actor.remote(), order, keep)
+        return RayProcess(actor.remote(), order, keep, self._cluster_watch.lost)
 
     def _refusals(self) -> list[str]:
         """Why nodes cannot run their agents. A node that is lost meanwhile says nothing; its agents start again."""
@@ -239,12 +276,15 @@ class RayLauncher(LocalLauncher):
         found = []
         until = time.monotonic() + ROOM_S
         for name, process in self._first.items():
-            try:
-                if refusal := ray.get(process.refusal, timeout=max(0.0, until - time.monotonic())):
-                    found.append(f"{name} {refusal}")
-            except ray.exceptions.GetTimeoutError:
+            while not (done := ray.wait([process.refusal], timeout=LOOK_S)[0]) and time.monotonic() < until:
+                self._refuse_lost()
+            if not done:
                 found.append(f"{name} has not been started by Ray for {ROOM_S:g} s; see the logs of its nodes")
+                continue
+            try:
+                if refusal := ray.get(process.refusal):
+                    found.append(f"{name} {refusal}")
             except ray.exceptions.RayError as error:
-                if (report := lost(error)).code == NO_RESTART:
+                if (report := report_of_lost(error)).code == NO_RESTART:
                     found.append(f"{name}: {report.words}")
         return found

@@ -70,7 +70,8 @@ class ResolvedAgent(msgspec.Struct, frozen=True):
     request: seats.SeatRequest
     seat: seats.Seat
     dtype: str = ""
-    """The dtype it computes in. `auto`: vLLM on a GPU takes the model's. Empty: it computes nothing here."""
+    """The dtype it computes in. `auto`: vLLM on a GPU takes the model's. Empty: it computes nothing here. Weights that
+    the engine transformers quantizes are named after it: `float32, weights in int8`."""
     bundle: dict[str, float] = {}
     """What it takes of a node of a Ray cluster, where Ray places it; it is then `elsewhere`. Empty: it does not."""
 
@@ -145,7 +146,7 @@ def resolve_agents(
         ModelError: there is no such model.
         PlacementError: the agents do not fit on this machine.
     """
-    configs, target = (teacher, *students), machine or hardware.look()
+    configs, target = (teacher, *students), machine or hardware.this_machine()
     # With GPUs here, every agent sits on one unless it says `none`, so the engine can be chosen before the seat.
     on_gpu = [config.gpu != "none" and bool(target.gpus) and not config.elsewhere for config in configs]
     chosen = [engines.choose(one.engine, one.model, gpu=gpu) for one, gpu in zip(configs, on_gpu, strict=True)]
@@ -158,6 +159,9 @@ def resolve_agents(
                 raise PlacementError(f"no GPU can be used: {target.gpu_trouble}", key=("gpu",))
             if here and machine is None:  # what is installed here says nothing about a described machine
                 engines.check_installed(engine, gpu=gpu)
+            if here and sits_on_gpu(config, target) and engines.quantization(engine, config.engine_args):
+                message = "int8 is for CPUs, and this agent runs on a GPU; take it out, or give the agent gpu: none"
+                raise EngineStartError(message, key=("engine_args", "quantization"))
             models.append(catalogue.resolve(config.model) if engine in engines.WITH_LOCAL_MODEL else None)
             _check_context(config, engine, models[-1])
     try:
@@ -204,7 +208,13 @@ def _place(
             dtype = dtype_of(config, machine)
             loaded = model.size_mb
             if not sits_on_gpu(config, machine):
-                loaded = memory.weights_mb(model.size_mb, model.shape, dtype, packed=engine == "transformers")
+                loaded = memory.weights_mb(
+                    model.size_mb,
+                    model.shape,
+                    dtype,
+                    packed=engine == "transformers",
+                    int8=bool(engines.quantization(engine, config.engine_args)),
+                )
             # A model of unknown size still needs a place: 0 would mean that it needs none.
             megabytes = max(1, loaded)
             workload = replace(
@@ -235,8 +245,15 @@ def _place(
 
 
 def _computes_in(agent: ResolvedAgent, machine: hardware.Machine) -> str:
-    if agent.model is None or agent.config.dtype != "auto" or agent.joins:
-        return agent.config.dtype if agent.model else ""
+    if agent.model is None:
+        return ""
+    quantized = engines.quantization(agent.engine, agent.config.engine_args)
+    return _dtype_in(agent, machine) + (f", weights in {quantized}" if quantized else "")
+
+
+def _dtype_in(agent: ResolvedAgent, machine: hardware.Machine) -> str:
+    if agent.config.dtype != "auto" or agent.joins:
+        return str(agent.config.dtype)
     return "auto" if agent.engine == "vllm" and agent.seat.gpus else machine.dtype(agent.seat.gpus)
 
 
@@ -255,7 +272,7 @@ def short_now(agents: Sequence[ResolvedAgent], *, in_turn: bool) -> str:
             groups.setdefault(agent.config.name if in_turn else "", []).append(agent.request)
     if not groups:
         return ""
-    machine = hardware.look()
+    machine = hardware.this_machine()
     return next(filter(None, (seats.short_now(group, machine) for group in groups.values())), "")
 
 

@@ -34,7 +34,7 @@ class RunningProcess(Protocol):
     def close(self) -> None:
         """Free what is kept of it."""
 
-    def in_words(self) -> str:
+    def describe_exit(self) -> str:
         """How it ended, where this program did not end it."""
 
 
@@ -82,9 +82,9 @@ class LocalProcess:
         if self._process.stdin:
             self._process.stdin.close()
 
-    def in_words(self) -> str:
+    def describe_exit(self) -> str:
         """See RunningProcess."""
-        return exit_status.in_words(self._process.returncode, self._oom_kills)
+        return exit_status.describe_exit(self._process.returncode, self._oom_kills)
 
 
 def _kill_group(group: int) -> None:

@@ -21,7 +21,7 @@ UNIFIED = 0.75
 """Share of an Apple machine's memory that its GPU may use."""
 MPS = "mps"
 """Token of the GPU of an Apple machine; not a CUDA device."""
-CACHES = ("kv_cache_mb", "kv_cache_memory_bytes")
+CACHE_ARGUMENTS = ("kv_cache_mb", "kv_cache_memory_bytes")
 """Arguments of transformers and vLLM that limit keys and values on a CPU."""
 OPEN = " (compute mode Exclusive_Process). Let several share it: nvidia-smi -c 0"
 """What to do about a GPU in that mode."""
@@ -131,7 +131,7 @@ def place(requests: Sequence[SeatRequest], machine: Machine) -> list[Seat]:
 
 
 def _cpu_seat(request: SeatRequest, own: Cores, sharing: str) -> Seat:
-    why = f"{'no GPU, as asked' if request.gpu == 'none' else 'no GPU here'}; {sharing}"
+    why = f"{'no GPU, as asked' if request.gpu == 'none' else 'no GPU on the machine'}; {sharing}"
     return Seat(request.agent, (), 0.0, own.cores, own.threads, own.device, why, request.on_cpu, shared=own)
 
 
@@ -313,7 +313,7 @@ def _short(
     )
     return (
         f"The agents on the CPU need about {_gb(total)} of memory, and they may take {_gb(usable)}: {there}, and "
-        f"{_gb(machine.margin_mb)} must stay free.\n{each}: weights + keys and values + engine.\n"
+        f"{_gb(machine.margin_mb)} must stay free.\n{each}: weights + KV cache + engine.\n"
         + _what_fits(requests, usable, ways)
     )
 
@@ -333,7 +333,7 @@ def _what_fits(on_cpu: Sequence[SeatRequest], usable: float, others: Sequence[st
         ways.append(f"leave out {rest} (the others take {_gb(together[fitting - 1])})")
     if any(request.takes_less(capacity=1) for request in on_cpu):
         ways.append("lower capacity")
-    if arguments := [name for name in CACHES if any(request.takes_less(**{name: 1}) for request in on_cpu)]:
+    if arguments := [name for name in CACHE_ARGUMENTS if any(request.takes_less(**{name: 1}) for request in on_cpu)]:
         ways.append(f"lower {' or '.join(f'engine_args.{name}' for name in arguments)}")
     if any(request.engine == "vllm" for request in on_cpu):
         ways.append("take engine: transformers")

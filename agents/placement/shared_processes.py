@@ -17,7 +17,7 @@ OWN_PROCESS = frozenset({"crash_after", "hang_after", "pause_while", "pause_afte
 """Arguments of the simulated engine that end or hold up the process of an agent, which is then its own."""
 
 
-def shares(agents: Sequence[ResolvedAgent], *, in_turn: bool) -> dict[str, tuple[str, ...]]:
+def shared_processes(agents: Sequence[ResolvedAgent], *, in_turn: bool) -> dict[str, tuple[str, ...]]:
     """The shared processes of a class by name, each with the names of its agents; empty: every agent has its own.
 
     Args:
@@ -35,9 +35,9 @@ def shares(agents: Sequence[ResolvedAgent], *, in_turn: bool) -> dict[str, tuple
     return {f"simulated.{number}": tuple(names[first:last]) for number, (first, last) in enumerate(pairwise(cuts), 1)}
 
 
-def in_words(agents: Sequence[ResolvedAgent], *, in_turn: bool) -> list[str]:
+def sharing_notice(agents: Sequence[ResolvedAgent], *, in_turn: bool) -> list[str]:
     """A sentence for the plan; none where every agent has a process of its own."""
-    found = shares(agents, in_turn=in_turn)
+    found = shared_processes(agents, in_turn=in_turn)
     if not found:
         return []
     return [f"{sum(map(len, found.values())):,} simulated students share {len(found)} processes."]
@@ -65,13 +65,13 @@ class SharedProcessLauncher:
         """See LocalLauncher: an entry for each agent of a process that ended."""
         return [replace(one, name=name) for one in self._launcher.ended(timeout_s) for name in self._agents(one.name)]
 
-    def bring(self, name: str) -> None:
+    def start_child(self, name: str) -> None:
         """See LocalLauncher."""
-        self._launcher.bring(self._of(name))
+        self._launcher.start_child(self._of(name))
 
-    def send_away(self, name: str) -> int:
+    def stop_child(self, name: str) -> int:
         """See LocalLauncher. An agent that shares its process stays, and 0 is returned: others need the process."""
-        return 0 if name in self._process else self._launcher.send_away(name)
+        return 0 if name in self._process else self._launcher.stop_child(name)
 
     def kill(self, name: str, why: str, pid: int = 0) -> None:
         """See LocalLauncher; the other agents of the process end, too."""
@@ -93,9 +93,9 @@ class SharedProcessLauncher:
         """See LocalLauncher."""
         return self._launcher.starved(self._of(name))
 
-    def last_words(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         """See LocalLauncher."""
-        return self._launcher.last_words(self._of(name))
+        return self._launcher.last_error(self._of(name))
 
     def _of(self, agent: str) -> str:
         return self._process.get(agent, agent)

@@ -7,7 +7,7 @@ Texts of problems and of other models are data: they stand in turns of their own
 
 from functools import lru_cache
 
-from agents.engines.base import Prompt, Question
+from agents.engines.base import CompletionRequest, Prompt
 from agents.prompts import exemplar_set, invention, judgement, question, rationale, reflection
 from agents.prompts.exam import exam_of, turns
 from agents.prompts.layout import BEGUN, Layout, continuation
@@ -20,8 +20,8 @@ VERSION = "2"
 
 
 @lru_cache(128)
-def layout(request: Question, persona: str) -> Layout:
-    """Return the chat of a request. The latest ones are remembered, since copies of a student are asked the same."""
+def layout(request: CompletionRequest, persona: str) -> Layout:
+    """Return the chat of a request. The latest results are cached, since copies of a student are asked the same."""
     match request:
         case Teach() | Examine():
             return Layout(turns(request, persona), BEGUN)
@@ -43,20 +43,20 @@ def layout(request: Question, persona: str) -> Layout:
 
 @lru_cache(128)
 def parts(message: Message, persona: str) -> tuple[tuple[str, str], ...]:
-    """Return the texts of a request's prompt with their roles, to be kept.
+    """Return the role and text of each part of a request's prompt, for the record of prompts in class.db.
 
-    The beginning of the answer is the first (`begun`), before the turns of the chat; of a `Grade`, the solution is the
-    last (`scored`). Empty: no prompt is made of this message. The latest ones are remembered, too.
+    First the beginning of the answer (role `begun`), then the turns of the chat, then, for a `Grade`, the solution
+    (`scored`). Empty: no prompt is made of this message. The latest results are cached.
     """
     asked = exam_of(message) if isinstance(message, Grade) else message
-    if not isinstance(asked, Question):
+    if not isinstance(asked, CompletionRequest):
         return ()
     chat = layout(asked, persona)
     scored = [("scored", continuation(message.solution))] if isinstance(message, Grade) else []
     return (("begun", chat.begun), *((turn.role, turn.text) for turn in chat.turns), *scored)
 
 
-def prompt(request_id: str, request: Question, persona: str) -> Prompt:
+def prompt(request_id: str, request: CompletionRequest, persona: str) -> Prompt:
     """Return the prompt of a request for an engine; its seed comes from the request id."""
     chat = layout(request, persona)
     return Prompt(
@@ -65,7 +65,7 @@ def prompt(request_id: str, request: Question, persona: str) -> Prompt:
         begun=chat.begun,
         sampling=request.sampling,
         seed=seed_of(request_id),
-        asked=request,
+        request=request,
         structure=chat.structure,
         weights=request.weights,
     )

@@ -11,8 +11,8 @@ import os
 import msgspec
 
 from agents.engines.base import first_line
-from agents.training.estimate import lower
-from agents.training.spec import INSTALL, Refused, TrainingEvent, TrainingFailed, TrainingSpec
+from agents.training.estimate import memory_advice
+from agents.training.spec import INSTALL, TrainingAborted, TrainingEvent, TrainingFailed, TrainingSpec
 from broker import child_process, logs
 
 log = logging.getLogger("training")
@@ -51,23 +51,25 @@ def main() -> int:
     return 0
 
 
-def explain(error: Exception, spec: TrainingSpec) -> Refused:
+def explain(error: Exception, spec: TrainingSpec) -> TrainingAborted:
     """Return what an exception means, and what to do."""
     if isinstance(error, TrainingFailed):
-        return Refused(failed=str(error), for_good=error.for_good)
+        return TrainingAborted(failed=str(error), for_good=error.for_good)
     # Lazily loaded libraries hide the error of an import in its cause.
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     gist = first_line(error)
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in EXTRA:
-        return Refused(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
+        return TrainingAborted(failed=f"training needs {', '.join(EXTRA)}: {INSTALL}", for_good=True)
     # safetensors reports the number only in its text.
     if getattr(error, "errno", None) in FULL or any(f"(os error {number})" in str(error) for number in FULL):
         where = os.path.commonpath([spec.work, spec.out])
-        return Refused(failed=f"no space left on the disk of {where}: {gist}\nmake room; it goes on where it was")
+        return TrainingAborted(
+            failed=f"no space left on the disk of {where}: {gist}\nmake room; it goes on where it was"
+        )
     if _out_of_memory(error):
-        return Refused(failed=f"out of memory while training: {gist}\n{lower(spec.recipe)}")
-    return Refused(failed=f"the training broke: {type(error).__name__}: {gist}")
+        return TrainingAborted(failed=f"out of memory while training: {gist}\n{memory_advice(spec.recipe)}")
+    return TrainingAborted(failed=f"the training broke: {type(error).__name__}: {gist}")
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -1,7 +1,7 @@
-"""What is needed to go on after a death: the trained parameters, AdamW's two moments of each, and the step.
+"""Checkpoints, from which a training resumes: the trained parameters, AdamW's two moments of each, and the step.
 
-One safetensors file, written under another name and renamed when it is whole, so a half-written one is never taken
-up. The order of the pairs follows from the seed and needs no keeping, and nothing else is random.
+A checkpoint is one safetensors file, written under another name and renamed when it is complete, so an incomplete one
+is never used. The order of the pairs follows from the seed, so it is not saved; nothing else is random.
 """
 
 import logging
@@ -29,52 +29,52 @@ class Checkpoint(NamedTuple):
 
     file: Path
     step: int
-    """How many steps were done."""
+    """Number of finished steps."""
     seconds: float
-    """How long they took."""
+    """Duration of these steps."""
 
 
 class Checkpoints:
     """The checkpoints of one training, in a folder of their own."""
 
     def __init__(self, folder: Path, key: str, every_s: float) -> None:
-        """`key`: digest of all that decides the training; checkpoints of another are not taken up."""
+        """`key`: digest of all that decides the training; those of another training are ignored."""
         self._folder, self._key, self._every_s = folder, key, every_s
         self._written, self._took = time.monotonic(), 0.0
 
     def newest(self) -> Checkpoint | None:
-        """The last whole checkpoint of this training."""
+        """The last checkpoint of this training that can be read."""
         for file in sorted(self._folder.glob("step-*.safetensors"), reverse=True):
             try:
-                with safe_open(file, "pt") as held:
-                    told = held.metadata() or {}
+                with safe_open(file, "pt") as opened:
+                    metadata = opened.metadata() or {}
             except SafetensorError as error:
                 log.warning("%s cannot be read and is passed over: %s", file, error)
                 continue
-            if told.get("key") == self._key:
-                return Checkpoint(file, int(told["step"]), float(told["seconds"]))
+            if metadata.get("key") == self._key:
+                return Checkpoint(file, int(metadata["step"]), float(metadata["seconds"]))
             log.info("%s is of another training", file)
         return None
 
-    def fill(self, held: Checkpoint, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
-        """Make parameters and optimizer what they were."""
-        with safe_open(held.file, "pt") as tensors, torch.no_grad():
+    def restore(self, checkpoint: Checkpoint, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
+        """Give parameters and optimizer the values of a checkpoint."""
+        with safe_open(checkpoint.file, "pt") as tensors, torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors.get_tensor(f"value/{name}"))
                 moments = {m: tensors.get_tensor(f"{m}/{name}").to(parameter.device) for m in MOMENTS}
                 # A fused optimizer counts the steps on the device of the parameter.
                 where = parameter.device if optimizer.defaults.get("fused") else "cpu"
-                optimizer.state[parameter] = {"step": torch.tensor(float(held.step), device=where), **moments}
+                optimizer.state[parameter] = {"step": torch.tensor(float(checkpoint.step), device=where), **moments}
 
     def due(self) -> bool:
-        """Whether it is time for one."""
+        """Whether it is time for the next checkpoint."""
         return time.monotonic() - self._written >= max(self._every_s, PATIENCE * self._took)
 
     def save(self, step: int, seconds: float, parameters: Parameters, optimizer: torch.optim.Optimizer) -> None:
-        """Write one, and drop the older ones.
+        """Write a checkpoint, and delete the older ones.
 
         Raises:
-            OSError, SafetensorError: it could not be written; older ones are as they were.
+            OSError, SafetensorError: it cannot be written; the older ones are unchanged.
         """
         begun = time.monotonic()
         tensors = {f"value/{name}": parameter.detach() for name, parameter in parameters.items()}
@@ -94,7 +94,7 @@ class Checkpoints:
         self._took = self._written - begun
 
     def clear(self, keep: Path | None = None) -> None:
-        """Drop all checkpoints, whole or not, but for one."""
+        """Delete all checkpoints but `keep`, complete or not."""
         for file in (*self._folder.glob("step-*.safetensors"), *self._folder.glob("step-*.partial")):
             if file != keep:
                 file.unlink()

@@ -12,11 +12,12 @@ import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from agents.engines.base import Engine, EngineFailure, Settings
+from agents.engines.base import Engine, EngineFailure, EngineSettings
 from agents.models import trained_weights
 from agents.spec import AgentSpec
 from agents.training import process
-from agents.training.spec import Done, Refused, TrainingEvent, TrainingSpec, TrainingStep
+from agents.training.spec import TrainingAborted, TrainingDone, TrainingEvent, TrainingSpec, TrainingStep
+from broker import child_process
 from broker.client import Client
 from broker.protocol import digest
 from broker.work_messages import Progress, Train, Trained
@@ -44,7 +45,12 @@ class TrainingCoordinator:
     """
 
     def __init__(
-        self, spec: AgentSpec, settings: Settings, engine: Engine, start: Callable[[], Awaitable[None]], client: Client
+        self,
+        spec: AgentSpec,
+        settings: EngineSettings,
+        engine: Engine,
+        start: Callable[[], Awaitable[None]],
+        client: Client,
     ) -> None:
         self._spec = spec
         self._settings = settings
@@ -125,7 +131,7 @@ class TrainingCoordinator:
         try:
             spec = await asyncio.to_thread(self._training_spec, request_id, request)
             outcome = await self._train_exclusively(request_id, spec)
-            if isinstance(outcome, Done):
+            if isinstance(outcome, TrainingDone):
                 # Before the engine starts, so that the class can prepare the next requests.
                 report(_trained(outcome))
         finally:
@@ -136,11 +142,11 @@ class TrainingCoordinator:
                 await self.ensure_started()
         if outcome is None:
             raise Postponed
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, TrainingAborted):
             # Users know the recipe by its key in the scenario.
             raise EngineFailure("engine", outcome.failed.replace("recipe.", "learn.training."))
 
-    async def _train_exclusively(self, request_id: str, spec: TrainingSpec) -> Done | Refused | None:
+    async def _train_exclusively(self, request_id: str, spec: TrainingSpec) -> TrainingDone | TrainingAborted | None:
         """Run a training while no other runs, no request is answered and the engine is stopped; None: cancelled."""
         self._ready += 1
         async with self._exclusive:
@@ -189,7 +195,7 @@ class TrainingCoordinator:
             work=str(training / digest(request.weights, request.pairs_digest or request_id, request.recipe)[:32]),
         )
 
-    async def _train_with_restarts(self, request_id: str, spec: TrainingSpec) -> Done | Refused | None:
+    async def _train_with_restarts(self, request_id: str, spec: TrainingSpec) -> TrainingDone | TrainingAborted | None:
         """Run a training, restarting it if it dies; None: cancelled."""
         # Not earlier: an agent that is loading gets no requests, and the next training must arrive while the engine is
         # stopped, so that it need not start in between.
@@ -198,7 +204,7 @@ class TrainingCoordinator:
         reached = -2  # before its first step a training is at -1
         for tries in range(1, TRIES + 1):
             step, outcome = await asyncio.to_thread(self._follow, request_id, spec)
-            if isinstance(outcome, Done):
+            if isinstance(outcome, TrainingDone):
                 return outcome
             if self._cancelled:
                 return None
@@ -209,10 +215,10 @@ class TrainingCoordinator:
             reached = step
         raise AssertionError("the last try returns")
 
-    def _follow(self, request_id: str, spec: TrainingSpec) -> tuple[int, Done | Refused]:
+    def _follow(self, request_id: str, spec: TrainingSpec) -> tuple[int, TrainingDone | TrainingAborted]:
         """Report the events of one training; return its last step and its result."""
         step = -1
-        end: Done | Refused = Refused(failed="given up")
+        end: TrainingDone | TrainingAborted = TrainingAborted(failed="given up")
         try:
             for event in self._events(spec):
                 if isinstance(event, TrainingStep):
@@ -227,7 +233,7 @@ class TrainingCoordinator:
                 if self._cancelled and not self._process:
                     break
         except OSError as error:
-            return step, Refused(failed=f"the training cannot be started: {error}")
+            return step, TrainingAborted(failed=f"the training cannot be started: {error}")
         return step, end
 
     def _events(self, spec: TrainingSpec) -> Iterator[TrainingEvent]:
@@ -237,7 +243,7 @@ class TrainingCoordinator:
 
             return training.train(spec, self._settings)
         if self._process and self._process.poll() is None:
-            process.start_next(self._process, spec)
+            child_process.send(self._process, spec)
         else:
             self._process = process.start(spec, Path(self._spec.training_folder) / f"{self._spec.name}.log")
         if self._cancelled:
@@ -245,6 +251,6 @@ class TrainingCoordinator:
         return process.events(self._process, keep=lambda: self._ready > 0)
 
 
-def _trained(done: Done) -> Trained:
+def _trained(done: TrainingDone) -> Trained:
     figures = done.figures | {"pairs_too_long": float(done.too_long)}
     return Trained(trained=done.trained, pairs=done.pairs, steps=done.steps, seconds=done.seconds, figures=figures)

@@ -74,7 +74,7 @@ def estimate(
     )
 
 
-def lower(recipe: Recipe) -> str:
+def memory_advice(recipe: Recipe) -> str:
     """What to lower where the memory does not suffice."""
     first = f"recipe.max_tokens (it is {recipe.max_tokens})"
     if not recipe.lora:

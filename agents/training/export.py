@@ -75,7 +75,7 @@ def _save_model(model: Any, folder: Path, base: Path) -> None:
             shutil.copyfile(base / name, folder / name)
 
 
-def changed(folder: Path, base: Path, dtype: torch.dtype) -> float:
+def share_changed(folder: Path, base: Path, dtype: torch.dtype) -> float:
     """Return the share of weights that differ from the base model's after rounding both to `dtype`.
 
     Reads tensor by tensor, so neither model is in memory as a whole.

@@ -33,7 +33,7 @@ PROBE = 32
 """Number of prompt tokens on which new weights are tried."""
 
 
-def rate_of(recipe: Recipe) -> float:
+def learning_rate(recipe: Recipe) -> float:
     """Return the learning rate of the first step; docs/performance.md has measurements."""
     return recipe.learning_rate or (ADAPTER_RATE if recipe.lora else FULL_RATE)
 
@@ -56,7 +56,7 @@ class TrainingLoop:
         model: Any,
         tokenizer: Any,
         device: torch.device,
-        fast: bool,
+        bf16: bool,
         tell: Callable[[TrainingEvent], None],
         loading_s: float = 0.0,
     ) -> Any:
@@ -66,7 +66,7 @@ class TrainingLoop:
             model: the base model, or a peft model to train further; it is changed.
             tokenizer: its tokenizer.
             device: device of the training.
-            fast: compute in bfloat16.
+            bf16: compute in bfloat16.
             tell: called with each step, and once before the first.
             loading_s: time to load the model.
 
@@ -74,9 +74,9 @@ class TrainingLoop:
             TrainingFailed: the loss, or an output of the trained model, is not a number.
         """
         recipe, resumed, steps = self._recipe, self._resumed, self.last.steps
-        trainer = trainers.make(model, tokenizer, self._left, recipe, self._work, device, fast)
+        trainer = trainers.make(model, tokenizer, self._left, recipe, self._work, device, bf16)
         parameters = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
-        rate = rate_of(recipe)
+        rate = learning_rate(recipe)
         optimizer = torch.optim.AdamW(
             parameters.values(),
             lr=rate,
@@ -86,7 +86,7 @@ class TrainingLoop:
         )
         if resumed.step:
             log.info("going on after step %d of %d", resumed.step, steps)
-            self._checkpoints.fill(resumed, parameters, optimizer)
+            self._checkpoints.restore(resumed, parameters, optimizer)
         trainer.optimizer = optimizer
         trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 - (resumed.step + n) / steps)
         begun = time.monotonic()
@@ -117,7 +117,7 @@ class TrainingLoop:
         trainer.add_callback(_Listener(stepped))
         tell(msgspec.structs.replace(self.last, loading_s=loading_s))
         trainer.train()
-        if not self._computes_numbers(trainer.model, device, fast):
+        if not self._computes_numbers(trainer.model, device, bf16):
             raise TrainingFailed(
                 f"step {steps}: what the new weights compute is no number: nothing is kept of them\n"
                 f"lower recipe.learning_rate (it is {rate:g})",
@@ -125,10 +125,10 @@ class TrainingLoop:
             )
         return trainer.model
 
-    def _computes_numbers(self, model: Any, device: torch.device, fast: bool) -> bool:
+    def _computes_numbers(self, model: Any, device: torch.device, bf16: bool) -> bool:
         """Whether the trained model computes numbers; the loss of the last step is from before its update."""
         asked = torch.tensor([self._asked], device=device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=fast):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = model.eval()(input_ids=asked, use_cache=False).logits
         return bool(logits.isfinite().all())
 

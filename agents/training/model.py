@@ -52,7 +52,7 @@ def device_of(spec: TrainingSpec) -> tuple[torch.device, torch.dtype]:
     return device, pick_dtype(device) if spec.dtype == "auto" else getattr(torch, spec.dtype)
 
 
-def load(spec: TrainingSpec, fast: bool) -> Any:
+def load(spec: TrainingSpec, bf16: bool) -> Any:
     """Load the model with the adapter to train further, if any; merge it if all weights are trained.
 
     Raises:
@@ -61,7 +61,7 @@ def load(spec: TrainingSpec, fast: bool) -> Any:
     folder = Path(spec.folder)
     try:
         weights.weights_of(folder)
-        model = read_weights(folder, torch.bfloat16 if fast and spec.recipe.lora else torch.float32)
+        model = read_weights(folder, torch.bfloat16 if bf16 and spec.recipe.lora else torch.float32)
     except EngineStartError as error:
         raise TrainingFailed(str(error), for_good=True) from error
     except (ModelError, ValueError, LookupError) as error:

@@ -82,8 +82,8 @@ def encode(pairs: Sequence[PreferencePair], chat: Chat, persona: str, max_tokens
     return fitting, len(rows) - len(fitting)
 
 
-def alone(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """Replace rejected answers by the chosen ones, for `sft`, so that they have no effect, not even by length."""
+def without_rejected(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """Put the chosen answer in place of the rejected one, for `sft`: a long rejected answer then excludes no pair."""
     return [replace(pair, rejected=pair.chosen, rejected_ended=pair.chosen_ended) for pair in pairs]
 
 

@@ -18,7 +18,7 @@ from agents.models.weights import BYTES
 from agents.placement import hardware, seats
 from agents.placement.memory import MB
 from agents.placement.resolve import ResolvedAgent, dtype_of
-from agents.training.estimate import estimate, lower
+from agents.training.estimate import Estimate, estimate, memory_advice
 from agents.training.spec import INSTALL, NO_PADDING
 from broker.errors import PlacementError
 from broker.work_messages import Recipe
@@ -93,11 +93,12 @@ def forecast(
     teacher = agents[0]
     if machine is None:
         check_trainable(teacher.engine, teacher.name)
+    check_quantization(teacher, recipe)
     if teacher.engine not in engines.WITH_LOCAL_MODEL or teacher.model is None or not teacher.model.size_mb:
         return None
     if teacher.model.folder:
         check_tokenizer(teacher.model.folder, teacher.config.name)
-    there = machine or hardware.look()
+    there = machine or hardware.this_machine()
     check_second_process(teacher, there)
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     if teacher.seat.gpus:
@@ -105,24 +106,13 @@ def forecast(
     dtype = dtype_of(teacher.config, there)
     parameters = teacher.model.size_mb * MB / (teacher.model.shape.weight_bytes or BYTES["bfloat16"])
     needs = estimate(parameters, recipe, pairs, tokens_per_pair, dtype, device, teacher.seat.threads)
-    asleep_mb = 0
+    asleep_gb = 0.0
     if teacher.engine == "vllm" and teacher.seat.memory and teacher.seat.may_sleep(in_turn=in_turn):
-        asleep_mb = teacher.seat.memory.weights_mb  # they wait in the machine's memory
-    host_gb = needs.host_gb + asleep_mb / 1000
+        asleep_gb = teacher.seat.memory.weights_mb / 1000
     host_room = _host_room_gb(agents[1:], there, in_turn=in_turn)
     room = _gpu_room_gb(teacher, there) if teacher.seat.gpus else host_room
-    device_advice = lower(recipe).replace("recipe.", "learn.training.")
-    copied = "its checkpoints and the engine's weights" if asleep_mb else "its checkpoints"
-    host_advice = f"{copied} are copied there: set learn.training.lora: true, or take a smaller teacher"
-    for need, free, of, advice in (
-        (needs.memory_gb, room, "", device_advice),
-        (host_gb, host_room, " of the machine's memory", host_advice),
-    ):
-        if need > free:
-            raise PlacementError(
-                f"a training needs about {need:.1f} GB{of}, and {free:.1f} GB are there for it.\n{advice}",
-                agent=teacher.name,
-            )
+    _check_memory(teacher.name, recipe, needs, room, host_room, asleep_gb)
+    host_gb = needs.host_gb + asleep_gb
     disk_gb = trainings * needs.weights_gb + 2 * needs.checkpoint_gb
     return TrainingForecast(needs.memory_gb, needs.seconds, pairs, trainings, host_gb, disk_gb)
 
@@ -152,6 +142,21 @@ def check_trainable(engine: str, name: str) -> None:
     if engine in engines.WITH_LOCAL_MODEL and any(find_spec(package) is None for package in ("trl", "peft")):
         message = f"training needs trl and peft, which are not installed\n{INSTALL}"
         raise EngineStartError(message, agent=name, key=("engine",))
+
+
+def check_quantization(teacher: ResolvedAgent, recipe: Recipe) -> None:
+    """Refuse to train all weights of a teacher whose engine holds them in int8.
+
+    Raises:
+        EngineStartError: the teacher would answer as before.
+    """
+    if engines.quantization(teacher.engine, teacher.config.engine_args) and not recipe.lora:
+        raise EngineStartError(
+            "a training changes weights by less than a step of int8, so the teacher would answer as before\n"
+            "set learn.training.lora: true, whose adapter is not quantized, or take quantization out",
+            agent=teacher.name,
+            key=("engine_args", "quantization"),
+        )
 
 
 def check_second_process(teacher: ResolvedAgent, machine: hardware.Machine) -> None:
@@ -188,6 +193,34 @@ def check_tokenizer(folder: Path, agent: str) -> None:
         settings.get(name) for name in ("pad_token", "eos_token")
     ):
         raise EngineStartError(f"{folder}: {NO_PADDING}", agent=agent, key=("model",))
+
+
+def _check_memory(
+    agent: str, recipe: Recipe, needs: Estimate, room_gb: float, host_room_gb: float, asleep_gb: float
+) -> None:
+    """Refuse a training that needs more memory than there is, on its device or beside it on the machine.
+
+    Args:
+        agent: name of the teacher.
+        recipe: of the training.
+        needs: of the training alone.
+        room_gb: memory of the device for it.
+        host_room_gb: memory of the machine for it.
+        asleep_gb: weights of the teacher's engine, which it moves to the machine's memory while it sleeps.
+
+    Raises:
+        PlacementError: with what to do.
+    """
+    copied = "its checkpoints and the engine's weights" if asleep_gb else "its checkpoints"
+    host_advice = f"{copied} are copied there: set learn.training.lora: true, or take a smaller teacher"
+    for need, free, of, advice in (
+        (needs.memory_gb, room_gb, "", memory_advice(recipe).replace("recipe.", "learn.training.")),
+        (needs.host_gb + asleep_gb, host_room_gb, " of the machine's memory", host_advice),
+    ):
+        if need > free:
+            raise PlacementError(
+                f"a training needs about {need:.1f} GB{of}, and {free:.1f} GB are there for it.\n{advice}", agent=agent
+            )
 
 
 def _gpu_room_gb(teacher: ResolvedAgent, machine: hardware.Machine) -> float:

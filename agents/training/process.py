@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from agents import exit_status
-from agents.training.spec import Done, Refused, TrainingEvent, TrainingSpec
+from agents.training.spec import TrainingAborted, TrainingDone, TrainingEvent, TrainingSpec
 from broker import child_process
 
 ENVIRONMENT = {
@@ -21,34 +21,28 @@ ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-LOWER = (
+MEMORY_ADVICE = (
     "if memory is short: lower recipe.max_tokens, train an adapter (recipe.lora), or take a smaller teacher; "
     "a lower batch saves nothing"
 )
 """What to do if memory is short."""
 
 
-def start(spec: TrainingSpec, log: Path, cores: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+def start(spec: TrainingSpec, log: Path) -> subprocess.Popen[bytes]:
     """Start a training. It dies with this process, and `kill` ends it.
 
     Args:
         spec: the training; its paths must be absolute.
         log: file to which the output of libraries is appended.
-        cores: cores it may run on; empty: those of this process.
     """
-    return child_process.spawn("agents.training", spec, env=ENVIRONMENT, log=log, cores=cores, listen=True)
-
-
-def start_next(process: subprocess.Popen[bytes], spec: TrainingSpec) -> None:
-    """Start another training in a process that was kept."""
-    child_process.send(process, spec)
+    return child_process.spawn("agents.training", spec, env=ENVIRONMENT, log=log, pipe_stdout=True)
 
 
 def events(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: False) -> Iterator[TrainingEvent]:
-    """Yield the events of a training. The last is always `Done` or `Refused`.
+    """Yield the events of a training. The last is always `TrainingDone` or `TrainingAborted`.
 
     Blocks between events, so iterate in a thread. Afterwards the process has ended, unless the training is done and
-    `keep` returns true: then it waits for `start_next`.
+    `keep` returns true: then it waits for another spec (`child_process.send`).
     """
     assert process.stdout is not None  # noqa: S101  (made by `start`)
     last: TrainingEvent | None = None
@@ -58,7 +52,7 @@ def events(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: 
         for line in process.stdout:
             last = msgspec.json.decode(line, type=TrainingEvent)
             yield last
-            if isinstance(last, Done):
+            if isinstance(last, TrainingDone):
                 if kept := keep():
                     return
                 child_process.send(process, None)
@@ -66,8 +60,8 @@ def events(process: subprocess.Popen[bytes], keep: Callable[[], bool] = lambda: 
     finally:
         if not kept:
             end(process)
-    if not isinstance(last, Done | Refused):
-        yield Refused(failed=_ended(code, kills_before))
+    if not isinstance(last, TrainingDone | TrainingAborted):
+        yield TrainingAborted(failed=_ended(code, kills_before))
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -79,5 +73,5 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _ended(code: int, kills_before: int | None) -> str:
-    how = f"the training ended without a word: {exit_status.in_words(code, kills_before)}"
-    return f"{how}\n{LOWER}" if code == -signal.SIGKILL else f"{how}; its log may say why"
+    how = f"the training ended without a word: {exit_status.describe_exit(code, kills_before)}"
+    return f"{how}\n{MEMORY_ADVICE}" if code == -signal.SIGKILL else f"{how}; its log may say why"

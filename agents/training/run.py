@@ -11,7 +11,7 @@ import msgspec
 from agents import prompts
 from agents.models import weights
 from agents.training import pairs
-from agents.training.spec import Done, TrainingEvent, TrainingFailed, TrainingSpec
+from agents.training.spec import TrainingDone, TrainingEvent, TrainingFailed, TrainingSpec
 from broker.errors import ModelError
 from broker.files import write_atomically
 from broker.protocol import digest
@@ -22,7 +22,7 @@ FORMAT = 2
 """Raise it with every change of a step: checkpoints of another format are ignored."""
 
 
-def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
+def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> TrainingDone:
     """Train, and report each step to `tell`.
 
     Raises:
@@ -55,18 +55,18 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
     loading_s = time.monotonic() - begun
     room = min(spec.recipe.max_tokens, language.context)
     if spec.recipe.method == "sft":
-        chosen = pairs.alone(chosen)
+        chosen = pairs.without_rejected(chosen)
     rows, too_long = pairs.encode(chosen, language.chat, spec.persona, room)
     device, dtype = model.device_of(spec)
-    fast = dtype == torch.bfloat16  # float16 would need loss scaling, so float32 is used
+    bf16 = dtype == torch.bfloat16  # float16 would need loss scaling, so float32 is used
     forget_peak_memory(device)
     checkpoints = Checkpoints(work, key, spec.checkpoint_s)
     loop = TrainingLoop(spec.recipe, list(pairs.order(rows, spec.recipe)), checkpoints, work)
     take_share(device, spec.memory_share)
     begun = time.monotonic()
-    untrained = model.load(spec, fast)
+    untrained = model.load(spec, bf16)
     loading_s += time.monotonic() - begun
-    trained = loop.run(untrained, language.chat.tokenizer, device, fast, tell, loading_s)
+    trained = loop.run(untrained, language.chat.tokenizer, device, bf16, tell, loading_s)
     new, folder = export.save(trained, spec, key)
     last = loop.last
     figures = {
@@ -77,8 +77,8 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
         "seconds_per_pair": last.seconds / (len(rows) * spec.recipe.epochs),
     }
     if not (spec.recipe.lora or spec.adapter):
-        figures["changed"] = export.changed(folder, Path(spec.folder), dtype)
-    done = Done(
+        figures["changed"] = export.share_changed(folder, Path(spec.folder), dtype)
+    done = TrainingDone(
         trained=new,
         folder=str(folder),
         pairs=len(rows),
@@ -95,10 +95,10 @@ def train(spec: TrainingSpec, tell: Callable[[TrainingEvent], None]) -> Done:
 
 class _Finished(msgspec.Struct, frozen=True):
     key: str
-    done: Done
+    done: TrainingDone
 
 
-def _finished(work: Path, key: str) -> Done | None:
+def _finished(work: Path, key: str) -> TrainingDone | None:
     """Return the result of an earlier process if its weights still exist."""
     try:
         finished = msgspec.json.decode((work / "done.json").read_bytes(), type=_Finished)

@@ -60,7 +60,7 @@ class TrainingStep(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     """Time to import libraries and to load tokenizer and weights. Only in the event before the first step."""
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="done"):
+class TrainingDone(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="done"):
     """The training has new weights."""
 
     trained: str
@@ -78,15 +78,15 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="don
     an adapter also changed: the share of weights that differ from the base, both rounded to the engine's dtype."""
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
-    """The training has no new weights; the reason in one to three lines. Its input is unchanged."""
+class TrainingAborted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
+    """The training ended without new weights; `failed` says why in one to three lines. Its input is unchanged."""
 
     failed: str
     for_good: bool = False
     """Whether another try would fail, too."""
 
 
-TrainingEvent = TrainingStep | Done | Refused
+TrainingEvent = TrainingStep | TrainingDone | TrainingAborted
 
 
 class TrainingFailed(EngineError):

@@ -39,7 +39,13 @@ def steps_of(recipe: Recipe, rows: int) -> int:
 
 
 def make(
-    model: Any, tokenizer: Any, rows: Sequence[TokenPair], recipe: Recipe, work: Path, device: torch.device, fast: bool
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[TokenPair],
+    recipe: Recipe,
+    work: Path,
+    device: torch.device,
+    bf16: bool,
 ) -> Any:
     """Create a trainer that passes through `rows` once, in their order.
 
@@ -50,13 +56,13 @@ def make(
         recipe: method and numbers of the training.
         work: folder of this training.
         device: device of the model.
-        fast: compute in bfloat16; trained weights are float32 anyway.
+        bf16: compute in bfloat16; trained weights are float32 anyway.
     """
     new_adapter = recipe.lora and not hasattr(model, "peft_config")
     common: dict[str, Any] = {
         "output_dir": str(work),
         "use_cpu": device.type == "cpu",
-        "bf16": fast,
+        "bf16": bf16,
         "per_device_train_batch_size": micro_batch(recipe),
         "gradient_accumulation_steps": accumulation(recipe),
         "gradient_checkpointing": True,

@@ -1,8 +1,8 @@
-"""Checks of agents that run on other hosts (`elsewhere: true`). Part of scenarios/config/validate.py."""
+"""Checks of agents that run on other hosts: `elsewhere: true`, as a part of validate.py, or a Ray cluster."""
 
 from collections.abc import Iterator
 
-from broker.errors import Key
+from broker.errors import Key, ScenarioError
 from scenarios.config.schema import Scenario
 
 
@@ -32,3 +32,13 @@ def elsewhere_mistakes(scenario: Scenario) -> Iterator[tuple[Key, str]]:
             yield where, "level 2 trains the teacher on the host of the class; take this out"
         if role == "student" and scenario.exam.score == "logprob":
             yield where, "exam.score: logprob would send the gold solutions to another host; take one of them out"
+
+
+def check_cluster(scenario: Scenario) -> None:
+    """Raises ScenarioError: the class cannot run on a Ray cluster."""
+    if scenario.time_share:
+        message = "is for one machine, and with --launcher ray every agent has its place in the cluster; take it out"
+        raise ScenarioError(message, key=("time_share",))
+    if scenario.exam.score == "logprob":
+        message = "logprob would send the gold solutions to the nodes of the cluster; take --launcher local"
+        raise ScenarioError(message, key=("exam", "score"))

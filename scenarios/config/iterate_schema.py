@@ -21,7 +21,7 @@ class LabelledTask(Section, frozen=True, kw_only=True):
     file: str | None = None
     """A JSON-lines file with a text and a label in each line; relative to the scenario file, like `test_file`."""
     test_file: str | None = None
-    """A file of the same shape for dev and test; then `file` is for train alone. Default: all come from `file`."""
+    """A file in the same format for dev and test; then `file` is for train alone. Default: all come from `file`."""
     hub: str | None = None
     """The name of a data set at the Hugging Face hub, OWNER/NAME; needs `pip install -e ".[datasets]"`. Its split
     train is used like `file`; validation and test, if it has them, together like `test_file`."""
@@ -58,8 +58,8 @@ class Iterate(Section, frozen=True, kw_only=True):
     task: LabelledTask = LabelledTask()
     material: Literal["exemplars", "rationale"] = "exemplars"
     """exemplars: the teacher writes sets of texts with their answers, from `iterate.task`. rationale: it rewrites its
-    TRs of `task` for each student, from that student's mistakes; only `beam`, `mistakes`, `reasons`, `revisions`,
-    `originals` and `writing` apply."""
+    TRs of `task` for each student, from that student's mistakes; of this section only `beam`, `mistakes`, `reasons`,
+    `revisions`, `originals` and `writing` have an effect."""
     originals: Count = 0
     """For rationales: how many of the lesson's TRs per TP may be rewritten; the comparison is level 1 with all of them.
     0: half of them, rounded up."""
@@ -68,22 +68,23 @@ class Iterate(Section, frozen=True, kw_only=True):
     rounds: Positive = 5
     """Number of rounds, in each of which the current sets are taught and revised."""
     beam: Positive = 4
-    """Sets kept from round to round. For rationales: how many per TP are rewritten; these are different ones with
-    failed exams, the best first."""
+    """Number of sets kept after each round. For rationales: how many different ones per TP are rewritten, the best of
+    those with failed exams."""
     exemplars: Annotated[int, Meta(ge=2, le=64)] = 8
-    """K: exemplars of a set, from both classes."""
+    """Number of exemplars in a set, with both labels; K in the paper."""
     minibatch: Positive = 64
-    """Training items that every student answers with every current set; drawn again every round."""
+    """Number of training items that every student answers with every current set; new ones each round."""
     reflections: Positive = 4
-    """Reflections per current set: in each the teacher explains what misled the students, about other mistakes."""
+    """Number of reflections per current set. In each the teacher explains what misled the students, from other
+    mistakes."""
     mistakes: Positive = 4
-    """Wrong answers shown for each reflection."""
+    """Number of wrong answers that the teacher sees for each reflection."""
     reasons: Positive = 2
-    """Reasons in each reflection. For rationales there is one reflection per rationale and student."""
+    """Number of reasons in each reflection. For rationales there is one reflection per rationale and student."""
     mix: bool = False
-    """Every revision sees all reflections on its set; false: one of them."""
+    """true: each revision uses all reflections on its set; false: one of them."""
     revisions: Positive = 8
-    """New sets per current set; new rationales per rationale and student."""
+    """Number of new sets per current set; for rationales, of new ones per rationale and student."""
     score_items: Positive = 200
     """Training items that the teacher answers with every set; their F1 decides which sets are kept. All sets have the
     same items."""
@@ -93,8 +94,8 @@ class Iterate(Section, frozen=True, kw_only=True):
     itself: bool = False
     """The teacher takes the exams, too, as one more student."""
     baselines: tuple[Literal["random", "self", "search"], ...] = ()
-    """Baselines to run as well. random: as many sets of random training items; self: the teacher as its only student;
-    search: revisions without students, with the same number of requests."""
+    """Baselines that also run. random: the same number of sets, of random training items; self: the teacher as its only
+    student; search: revisions without students, with the same number of requests."""
     repeats: Positive = 1
     """Independent runs in one class: other texts are sampled; the items and their splits are the same."""
     writing: Sampling = Sampling(max_tokens=1024)

@@ -132,6 +132,12 @@ def _reworded(message: str, tree: Tree, schema: type[Section]) -> ScenarioMistak
     if missing := re.fullmatch(r"Object missing required field `(.*)`", problem):
         wanted, _ = _at((*key, missing[1]), tree.value, schema)
         return ScenarioMistake((*key, missing[1]), f"is missing; it needs {in_words(wanted)}")
+    if isinstance(kind, types.DictType) and isinstance(value, dict):
+        # msgspec does not say which value is wrong. Only `resources` has such values, all of them numbers above 0.
+        for name, entry in value.items():
+            if type(entry) not in (int, float) or entry <= 0:
+                key, kind, value = (*key, name), kind.value_type, entry
+                break
     needs = f"needs {in_words(kind)}, has {shown(value)}"
     hint = surprise(value, tree.written.get(key))
     if isinstance(kind, types.StrType) and isinstance(value, bool | int | float | dict | None) and value != {}:
@@ -167,7 +173,8 @@ def _at(key: Key, tree: Any, schema: type[Section]) -> tuple[types.Type, Any]:
 def _nearest(name: str, kind: types.Type) -> str:
     known = [f.encode_name for f in kind.fields] if isinstance(kind, types.StructType) else []
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    hint = "; an argument of its engine belongs in engine_args" if "engine_args" in known else ""
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}{hint}"
 
 
 def _resolve(scenario: Scenario, folder: str) -> Scenario:
@@ -273,6 +280,12 @@ def asked_differs(old: Scenario, new: Scenario, without_answers: Collection[str]
         for line in difference(old, new)
         if line.startswith(asked) or not (line.startswith(free) or FREE.fullmatch(line.partition(": ")[0]))
     ]
+
+
+def is_free(path: str) -> bool:
+    """Whether the entry or the section at `path` changes no request, in any student for `*`; see FREE."""
+    named = path.replace("*", "0")
+    return any(map(FREE.fullmatch, (named, f"{named}.")))
 
 
 def beyond_extension(old: Scenario, new: Scenario, without_answers: Collection[str] = ()) -> list[str]:

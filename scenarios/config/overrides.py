@@ -163,8 +163,8 @@ def source_of(path: Path, overrides: Sequence[str]) -> Source:
     source = read_source(path)
     if "base" in source.tree.value and "study" not in source.tree.value:
         source = _on_base(source)
-    for override in overrides:
-        _override(source, override)
+    for one in overrides:
+        override(source, one)
     return source
 
 
@@ -241,13 +241,18 @@ def _text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ScenarioError(f"{path}:{line}: not UTF-8 text") from None
+        raise ScenarioError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
 
 
 # --- overrides ------------------------------------------------------------------------------------------
 
 
-def _override(source: Source, text: str) -> None:
+def override(source: Source, text: str) -> None:
+    """Apply an override, KEY.PATH=VALUE.
+
+    Raises:
+        ScenarioError: it cannot be used.
+    """
     path, equals, written = text.partition("=")
     origin = f"--set {dotted(tuple(path.split('.')))}"
     if not equals or not all(path.split(".")):

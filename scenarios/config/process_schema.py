@@ -23,7 +23,7 @@ class Limits(Section, frozen=True, kw_only=True):
     """If the broker's process runs but sends nothing for this long (at least three heartbeats), it is started again.
     The limit is ten times as long while that process waits for a processor or for the disk."""
     restarts: Count = 2
-    """Most restarts of each process of an agent, and of the broker."""
+    """Largest number of restarts of each process of an agent, and of the broker."""
     drain_s: Seconds = 20.0
     """Time for unfinished requests after Ctrl-C."""
 

@@ -48,23 +48,23 @@ exam:
 INTRODUCTION = f"""\
 # Scenario files
 
-A scenario file describes a class: its agents, what the teacher teaches, and the exams. It is YAML with plain values,
-known keys and no duplicate keys. An error names the file, the line and the key, and the agent if the key belongs to
-one; the class does not start. This includes errors in models, families and engine arguments. An error in an override
-names the override. `python run.py plan FILE` reads a file, counts its requests, and starts nothing.
+A scenario file describes a class: its agents, what the teacher teaches, and the exams. It is YAML.
+[glossary.md](glossary.md) explains the abbreviations (TP, TR, EP, EA, LbT, SC, M1, M2, M3, MAX, SUM). `python run.py
+plan FILE` checks a file, counts its requests, and starts nothing. If the file has an error, the class does not start;
+the message names the file, the line and the key, or the value of `--set`.
 
-A complete file; all other keys have the defaults below:
+This is a complete file. All other keys have the defaults below:
 
 ```yaml
 {EXAMPLE}```
 
-YAML 1.1 reads `no`, `off` and `on` as false and true, `1:30` as a number, and `1e-3` as text. So put names and personas
-that look like anything but text in quotes, and write small numbers as `1.0e-3`.
+YAML 1.1 reads `no`, `off` and `on` as false and true, `1:30` as a number, and `1e-3` as text. So put such texts in
+quotes, and write small numbers as `1.0e-3`.
 
-A scenario can begin with another one: `base: FILE`, relative to the scenario. Everything else in the file then changes
-the base: a section changes only the entries that it names, but a list and `engine_args` are replaced as a whole. Names
-of files are relative to the file that they stand in. A base has no base itself, and its `published` figures are not
-taken over. `scenarios/paper/m1_math_gpt4o_mini.yaml` is an example.
+A scenario can be based on another one: `base: FILE`, relative to the scenario. The rest of the file then changes the
+base: a section changes only the entries that it names, but a list and `engine_args` are replaced as a whole. File
+names are relative to the file that contains them. A base cannot have a base itself, and its `published` figures are not
+used. `scenarios/paper/m1_math_gpt4o_mini.yaml` is an example.
 
 ## Changing an entry for one run
 
@@ -86,12 +86,21 @@ that `auto` chose.
 
 `extend` also accepts larger numbers (`task.problems`, `lesson.rationales`, `exam.problems`, `exam.repeats`,
 `exam.invent.candidates`), further students at the end of the list, `lesson.equal_cost`, `baselines`, and levels after
-the last one, if everything that was asked is asked again. It is not, and so the class is refused, where level 2 or 3
-has begun and the new results would change what it asked (more rationales or exams would change the pairs of a
-training; `lesson.equal_cost`, `learn.samples` and `learn.rationales` do not), where a further identical student moves
-the repeats of the others (`exam.repeats` above 1), and where the problems cannot be drawn again. A refused class
-stays as it was. Further rationales that a larger class cannot buy are kept in its records and not counted. A class
-whose `exam.allocation` is not `full` is not extended.
+the last one. The larger class must contain all requests that were made before. So `extend` is refused, and changes
+nothing, if
+
+- level 2 or 3 has begun and the new results would change its requests: more rationales or exams change the pairs of a
+  training (`lesson.equal_cost`, `learn.samples` and `learn.rationales` do not);
+- a further identical student would change the repeats of the others (`exam.repeats` above 1);
+- the problems cannot be drawn again;
+- `exam.allocation` is not `full`.
+
+`extend STUDY_RUN` changes all classes of a study alike ([studies.md](studies.md#extending-a-study)). Decide the numbers
+before you see a result: if you extend a class because of its result, you find differences that are chance more often
+than the p-values say.
+
+With `lesson.equal_cost`, a larger class may need fewer further rationales. The others stay in its records and do not
+count.
 """
 
 RULES = """\
@@ -101,16 +110,24 @@ RULES = """\
 - Levels 1 and 2 need a `task` with either a `family` or a `file`. Level 3 alone has no `task`; its texts come from
   `iterate.task`.
 - A class has 1 to 1,000 students; level 3 alone with `iterate.itself` needs none.
-- `task.only` and `task.exam_files` go with `task.file`; [your-own-problems.md](your-own-problems.md) explains them.
-- An agent without `model` is simulated; the engines `transformers` and `openai` need a model. `gpu` names a GPU once.
+- `task.only` and `task.exam_files` need `task.file`; [your-own-problems.md](your-own-problems.md) explains them.
+- An agent without `model` is simulated; the engines `transformers` and `openai` need one. `gpu` names each GPU once.
 - In `sampling`, `temperature` and `top_k` are at least 0, `top_p` is above 0 and at most 1, and `max_tokens` is at
   least 1. If `temperature` is 0 or `top_k` is 1, every draw gives the same text, so `rationales` or `repeats` must be
   1, and so must `iterate.revisions` at level 3 (and `iterate.beam`, if the teacher writes the first sets).
-- `students.*.sampling` is for exams on rationales; the dense score of `exam.score: logprob` is the same with any.
+- `students.*.sampling` is for exams on rationales; the dense score of `exam.score: logprob` does not depend on it.
 - `max_context`, if given, is larger than the `max_tokens` of the agent's requests.
 - `exam.score: logprob` scores worked solutions: those of gsm_symbolic, and the `solution` of a file (of a variant, or
-  beside `question` and `answer`); otherwise only the line `Answer: ...`. The engine `openai` cannot.
-- A file has at most a megabyte, and no aliases, merge keys or tags.
+  beside `question` and `answer`); otherwise only the line `Answer: ...`. The engine `openai` does not support it.
+- A scenario file has at most a megabyte, and no duplicate keys, aliases, merge keys or tags.
+"""
+
+SHIPPED = """\
+## The scenarios that come with the project
+
+Of those in `paper/` the list has only the first sentence. The comment at the top of each file also says what it needs,
+and how it differs from the paper.
+
 """
 
 
@@ -137,7 +154,9 @@ def in_words(kind: types.Type) -> str:
         case types.StructType():
             return "a section"
         case types.DictType():
-            return "a section with keys of its own"
+            if isinstance(kind.value_type, types.AnyType):
+                return "a section with keys of its own"
+            return f"{{NAME: VALUE}}, each value {in_words(kind.value_type)}"
     return "any value"
 
 
@@ -236,11 +255,14 @@ def page() -> str:
     parts = [INTRODUCTION, "## Every section and key\n"]
     parts += [section_text(place, kind, docs) for place, kind in sections()]
     parts.append(RULES)
-    parts.append("## The scenarios that come with the project\n")
     here = Path(__file__).parents[1]
-    shipped = [*sorted(here.glob("*.yaml")), *sorted(here.glob("paper/*.yaml"))]
-    lines = ((path.relative_to(here), leading_comment(path.read_text("utf-8"))) for path in shipped)
-    parts.append("".join(f"- `{name}`: {comment}\n" for name, comment in lines))
+    comments = {
+        path.relative_to(here): leading_comment(path.read_text("utf-8")) for path in sorted(here.glob("*.yaml"))
+    }
+    for path in sorted(here.glob("paper/*.yaml")):  # of these the first sentence
+        first, _, _ = leading_comment(path.read_text("utf-8")).partition(". ")
+        comments[path.relative_to(here)] = f"{first.removesuffix('.')}."
+    parts.append(SHIPPED + "".join(f"- `{name}`: {comment}\n" for name, comment in comments.items()))
     return "\n".join(parts)
 
 

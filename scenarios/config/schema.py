@@ -29,14 +29,14 @@ class Task(Section, frozen=True, kw_only=True):
     family: str | None = None
     """The name of a reasoning-gym family, such as gsm_symbolic; `python run.py doctor` lists the checked ones."""
     file: str | None = None
-    """Your own JSON-lines file, or a folder of MATH, relative to the scenario file; docs/your-own-problems.md has the
-    shapes."""
+    """Your own JSON-lines file, or a folder of MATH, relative to the scenario file; docs/your-own-problems.md shows
+    the formats."""
     only: str | None = None
-    """A text file with an id on each line: of the `file`, only these problems are used."""
+    """A text file with an id on each line: only these problems of `file` are used."""
     exam_files: tuple[str, ...] = ()
-    """Files or folders with other draws of the problems in `file`, such as snapshots of MATH(): the EPs of a TP are the
-    problems with its id in them, in the order given. TPs are drawn from those problems that have `exam.problems` of
-    them."""
+    """Files or folders with other versions of the problems in `file`, such as snapshots of MATH(): the EPs of a TP are
+    the problems with the same id in them, in the order given. Only problems with at least `exam.problems` EPs become
+    TPs."""
     problems: Positive = 6
     """Number of teaching problems (TPs)."""
     difficulty: Annotated[float, Meta(ge=0, le=2)] = 1.0
@@ -44,21 +44,21 @@ class Task(Section, frozen=True, kw_only=True):
     templates: tuple[int, ...] | None = None
     """Use only these templates of the family (gsm_symbolic), numbered from 0. Default: drawn by the seed."""
     demonstrations: Annotated[int, Meta(ge=0, le=4)] = 2
-    """Worked examples before every question, for teacher and students alike."""
+    """Worked examples before every question, for the teacher and the students."""
     sandbox: Literal["auto", "none"] = "auto"
-    """For code problems: where the programs of the agents run. auto: in a sandbox, and the class is refused where none
-    works; none: without one, with your rights on this machine (docs/code-tasks.md)."""
+    """For code problems: where the programs of the agents run. auto: in a sandbox; without a working sandbox the class
+    is refused. none: without a sandbox, with your rights on this machine (docs/code-tasks.md)."""
 
 
 class StudentSampling(Section, frozen=True, kw_only=True):
-    """How one student's exam answers are drawn. What is not given comes from `exam.sampling`."""
+    """How one student's exam answers are sampled. Keys without a value are those of `exam.sampling`."""
 
     temperature: float | None = None
-    """0: greedy, always the likeliest token."""
+    """0: greedy, always the most likely token."""
     top_k: int | None = None
-    """Only the k likeliest tokens; 0: all."""
+    """Sample among the k most likely tokens; 0: all."""
     top_p: float | None = None
-    """Only the likeliest tokens that together have this probability."""
+    """Sample among the most likely tokens that together have this probability."""
     max_tokens: int | None = None
     """Where an answer is cut off."""
 
@@ -85,7 +85,7 @@ class Agent(Section, frozen=True, kw_only=True):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Data type of the weights. auto: bfloat16 if the device supports it, else the best that it supports."""
     max_context: Count = 0
-    """Most tokens of prompt and answer together; 0: the model's limit."""
+    """Largest number of tokens of prompt and answer together; 0: the model's limit."""
     memory_share: Annotated[float, Meta(gt=0, le=1)] | None = None
     """Share of the memory of each of its GPUs. Default: the agents on a GPU share the free memory evenly."""
     thoughts: Literal["drop", "keep"] = "drop"
@@ -101,11 +101,11 @@ class Agent(Section, frozen=True, kw_only=True):
     """With `--launcher ray`, what each of its processes needs of its node besides GPUs, by Ray's names: CPU (default
     1), memory (bytes), or any other, such as accelerator_type:H100."""
     copies: Annotated[int, Meta(ge=1, le=1000)] = 1
-    """Students only: with 3, the student `peer` is the students peer-1, peer-2 and peer-3 of the class. They share one
-    model and its processes, and draw their own answers: as many exams as three students take, without any diversity."""
+    """Students only: with 3, the student `peer` becomes the students peer-1, peer-2 and peer-3. They share one model
+    and its processes, and each samples its own answers: as many exams as three students take, without any diversity."""
     sampling: StudentSampling = StudentSampling()
-    """Students only: how this student's exam answers (and its questions before them) are drawn, where it differs from
-    `exam.sampling`. Students that are alike but for it are asked separately. Level 3 with exemplar sets draws with
+    """Students only: how this student's exam answers (and its questions before them) are sampled, where that differs
+    from `exam.sampling`. Students that differ only in it do not share answers. Level 3 with exemplar sets uses
     `iterate.answering` alone."""
 
     @property
@@ -130,54 +130,55 @@ class Lesson(Section, frozen=True, kw_only=True):
     """The teacher's work on each TP."""
 
     rationales: Positive = 6
-    """n: teaching rationales (TRs) sampled per TP."""
+    """Number of teaching rationales (TRs) sampled per TP; n in the paper."""
     sampling: Sampling = Sampling()
     material: Literal["rationale", "answer"] = "rationale"
-    """What students are taught of a TR. rationale: all of it. answer: the TP with nothing but its answer (TA), the
-    paper's ablation; level 1 alone. Each TR has exams of its own either way."""
+    """What students read of a TR. rationale: all of it. answer: the TP and its answer (TA) alone, the paper's ablation;
+    only at level 1. In both cases each TR has its own exams."""
     greedy: bool = True
     """Also answer once at temperature 0, as the greedy baseline."""
     self_debug: bool = False
-    """Level 1, code problems: a TR whose program fails a visible case is shown to the teacher once more with these
-    cases, for review and repair; its students are taught the repaired program where it passes more of them."""
+    """Level 1, code problems: if the program of a TR fails a visible case, the teacher sees it once more with these
+    cases, and repairs it. Students read the repaired program if it passes more cases."""
     equal_cost: bool = False
-    """Level 1: when a TP is complete, sample as many further TRs as its exams cost in tokens, at most 512. They are not
-    examined; their votes are self-consistency (SC) at M1's cost, the fair baseline of M1."""
+    """Level 1: when a TP is complete, sample further TRs (at most 512) with as many tokens as its exams took. No
+    student takes exams under them; their votes give SC (self-consistency) at M1's cost, a baseline."""
 
 
 class Exam(Section, frozen=True, kw_only=True):
     """The students' exam under each TR."""
 
     maker: Literal["variants", "fixed", "retrieval", "invented"] = "variants"
-    """Where the exam problems (EPs) of a TP come from. variants: other draws of the TP's template, or other problems of
+    """Where the exam problems (EPs) of a TP come from. variants: other variants of the TP, or other problems of
     its group; fixed: the same for every TP; retrieval: the problems of `exam.bank` that are nearest to the TP;
     invented: an agent writes them (`exam.invent`). docs/exam-makers.md compares them."""
     bank: str | None = None
-    """fixed, retrieval: a file to choose EPs from, of any shape that `task.file` takes. Default: the other problems."""
+    """fixed, retrieval: a file to choose EPs from, in any format of `task.file`. Default: the other problems."""
     embedding: str = "wordllama"
-    """retrieval: what measures how near two problems are. wordllama needs `pip install -e ".[retrieval]"` and no
+    """retrieval: the embedding that measures similarity. wordllama needs `pip install -e ".[retrieval]"` and no
     network; any other name is a model of sentence-transformers (a hub id, or the absolute path of a folder), such as
     the paper's sentence-transformers/all-mpnet-base-v2, and needs `pip install -e ".[embeddings]"`."""
     abstain_below: Annotated[float, Meta(ge=-1, le=1)] | None = None
-    """retrieval: a TP without an EP of this similarity (cosine) has no exams; SC chooses. Default: all have exams."""
+    """retrieval: a TP without an EP of at least this similarity (cosine) has no exams, and SC chooses its answer.
+    Default: all have exams."""
     problems: Positive = 2
     """Exam problems (EPs) per TP."""
     invent: Invention = Invention()
     repeats: Positive = 1
     """How often each student answers each EP under each TR."""
     questions: Annotated[int, Meta(ge=0, le=1)] = 0
-    """1: before the exam under a TR every student asks one question about it, and the teacher answers; the student's
-    exam prompts contain both. This takes two more completions per TR and student."""
+    """1: before the exam under a TR every student asks the teacher one question about it. The student's exam prompts
+    contain the question and the answer. This takes two more completions per TR and student."""
     allocation: Literal["full", "lossless", "halving"] = "full"
-    """Level 1: which exams are asked. full: all. lossless: in rounds, without those that cannot change the choice of
-    MAX, SUM or AVG. halving: also without those of answers that do worse, by confidence bounds; docs/results.md."""
+    """Level 1: which exams take place. full: all. lossless: in rounds, without exams that cannot change the choice of
+    MAX, SUM or AVG. halving: also without exams for answers that do worse, by confidence bounds (docs/results.md)."""
     sampling: Sampling = Sampling()
     self_debug: bool = False
     """Level 1, code problems: a student whose program fails a visible case of the EP repairs it once, as the teacher
     does with `lesson.self_debug`."""
     score: Literal["accuracy", "logprob"] = "accuracy"
     """accuracy: the share of right exam answers (paper). logprob: also the log-probability of each EP's worked
-    solution, once per student, TR and EP; the summary then has choices by this dense score, too."""
+    solution, once per student, TR and EP; M1 then also chooses by this dense score."""
 
 
 class Learn(Section, frozen=True, kw_only=True):
@@ -189,34 +190,35 @@ class Learn(Section, frozen=True, kw_only=True):
     rounds: Positive = 1
     """Number of rounds; each begins with new TRs of the teacher that the previous one trained."""
     weight: Share = 0.5
-    """w: the final score of a TR is w x correctness + (1 - w) x LbT score; 0: the LbT score alone."""
+    """w in: final score of a TR = w x correctness + (1 - w) x LbT score. 0: the LbT score alone."""
     gap: Annotated[float, Meta(ge=0, lt=1)] = 0.3
     """Two TRs of one TP make a preference pair if their final scores differ by more than this. With training.method:
     sft, the best TR of a TP is used if its score exceeds the worst by more than this."""
     pairs_per_tp: Positive = 8
-    """Most pairs of one TP; those with the largest gaps are used. No effect with sft."""
+    """Largest number of pairs per TP; those with the largest gaps are used. No effect with sft."""
     uses_per_rationale: Positive = 2
-    """Most pairs of a TP with the same TR. No effect with sft."""
+    """Largest number of pairs with the same TR. No effect with sft."""
     arms: Annotated[tuple[ArmName, ...], Meta(min_length=1)] = ("m2", "correctness", "shuffled")
-    """The trainings; each starts from the same weights and has as many pairs, from the same TRs and exams. m2: as
-    above; correctness: w = 1, the baseline; shuffled: scores are shuffled among the TRs of a TP, the control; dense:
-    the dense LbT score instead of the exams' (needs exam.score: logprob). The teacher of m2, or else of the first,
-    continues."""
+    """Variants of the training; each starts from the same weights and has the same number of pairs, from the same TRs
+    and exams. m2: by the final score; correctness: with w = 1, the paper's baseline; shuffled: with the scores
+    shuffled among the TRs of a TP, a control; dense: with the dense score in place of the LbT score (needs
+    exam.score: logprob). The next round or level continues with the teacher of m2, or else of the first arm."""
     seeds: Positive = 1
     """Number of trainings of each arm, from the same weights on the same pairs with other seeds (shuffled: with other
-    shuffles; sft: with other draws among equally good TRs). An arm's figures are means over them; the teacher of the
-    first continues."""
+    shuffles; sft: with other draws among equally good TRs). An arm's figures are means over them; the class
+    continues with the teacher of the first."""
     training: Recipe = Recipe()
     held_out: Count = 20
     """Problems that are not taught, on which teachers are measured; from other templates if the family has
     templates."""
     held_out_file: str | None = None
-    """A file or folder of the same shapes as `task.file`, from which the seed draws the held-out problems. What it has
-    is not taught."""
+    """A file or folder in any format of `task.file`, from which the seed draws the held-out problems. None of its
+    problems is taught."""
     samples: Count = 4
-    """k: sampled answers of each teacher to each held-out problem, besides the greedy one; pass@1 is their mean."""
+    """Sampled answers of each teacher to each held-out problem, besides the greedy one; pass@1 is the share of right
+    ones."""
     rationales: Count = 2
-    """New TRs of each trained teacher per TP, for exams of the same students."""
+    """New TRs of each trained teacher per TP; the same students take exams under them."""
 
     @property
     def lead(self) -> ArmName:
@@ -225,17 +227,19 @@ class Learn(Section, frozen=True, kw_only=True):
 
 
 class Scoring(Section, frozen=True, kw_only=True):
-    """How exam answers become a choice. `replay` can change it without new requests.
+    """How exam answers become a choice. `replay` can change this without new requests.
 
-    At level 2, however, it may choose other pairs than those that were used for training.
+    At level 2 the new scores may give other pairs than those of the training.
     """
 
     merge: Literal["answers", "students"] = "answers"
-    """With several students: the mean over all their exam answers (paper), or the mean of the students' means."""
+    """The LbT score with several students. answers: the mean over all exam answers (paper). students: the mean of the
+    students' means."""
     ties: Literal["votes", "first"] = "votes"
-    """With equal scores: the answer with more votes, then the smallest repeat; or the smallest repeat at once."""
+    """Which of several answers with equal scores is chosen. votes: the one with most votes, then the one of the first
+    TR. first: the one of the first TR."""
     cut_off: Literal["graded", "wrong"] = "graded"
-    """An answer cut off at max_tokens is graded as it is, or always wrong."""
+    """How an answer that max_tokens cut off counts. graded: as it is graded. wrong: always as wrong."""
 
 
 class Scenario(Section, frozen=True, kw_only=True):
@@ -255,17 +259,18 @@ class Scenario(Section, frozen=True, kw_only=True):
     """At least one, unless the teacher is its own only student (`iterate.itself`)."""
     # In a scenario that was read, the copies of a student are students; `entries` are those of the file.
     time_share: bool = False
-    """The agents take turns on the machine, the teacher first, then the students one by one; for models that do not fit
-    on it together."""
+    """true: only one agent runs at a time, the teacher first, then the students one by one; for models that do not fit
+    on the machine together."""
     lesson: Lesson = Lesson()
     exam: Exam = Exam()
     learn: Learn = Learn()
     scoring: Scoring = Scoring()
     iterate: Iterate = Iterate()
     baselines: tuple[BaselineName, ...] = ()
-    """Level 1: further baselines of M1. students_alone: each student answers the TP without a TR, as often as it takes
-    exams under one TR; majority. self_evaluation: the teacher says as often of each TR whether it is right; MAX and SUM
-    over the shares of yes. universal: it names the TR that agrees best with the others (one request)."""
+    """Level 1: further baselines of M1. students_alone: each student answers the TP without a TR, as often as it
+    answers exams under one TR; the majority answer counts. self_evaluation: the teacher judges each TR as often (yes
+    or no); MAX and SUM use the shares of yes. universal: the teacher names the TR that agrees best with the others
+    (one request)."""
     limits: Limits = Limits()
     broker: Broker = Broker()
     published: PublishedFigures = PublishedFigures()

@@ -1,1 +1,1 @@
-"""The three levels of learning by teaching, each a state machine; course.py puts those of a scenario in a row."""
+"""The three levels of learning by teaching, each a state machine; sequence.py runs one after the other."""

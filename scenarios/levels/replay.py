@@ -12,16 +12,19 @@ AT_ONCE = 1024
 Find = Callable[[Sequence[str]], Mapping[str, Record]]
 
 
-def replay(level: Level, step: Step, find: Find) -> tuple[Step, int]:
+def replay(
+    level: Level, step: Step, find: Find, shared: Callable[[Request], object] = lambda _: True
+) -> tuple[Step, int]:
     """Feed a level the recorded results of `step`, and of what they make due in turn.
 
     A request may be recorded before its level makes it due, since another level or an earlier round asked the same.
-    It is then `shared`.
+    It is then `shared`, as every request with a result is.
 
     Args:
         level: receives the results.
         step: what the level made due, `level.begin()` to replay everything.
         find: looks requests up in the store, `Store.find_all`; those without a result are left out.
+        shared: which requests with a result the step lists as `shared`; all those of a large class take much memory.
 
     Returns:
         What is due and not recorded, in the level's order, and how many records were used.
@@ -29,7 +32,7 @@ def replay(level: Level, step: Step, find: Find) -> tuple[Step, int]:
     if not step.requests:  # nearly always so, with a result that makes nothing due
         return step, 0
     due: list[Request] = []
-    feedback, news, shared, problems = list(step.feedback), list(step.news), list(step.shared), list(step.problems)
+    feedback, news, known, problems = list(step.feedback), list(step.news), list(step.shared), list(step.problems)
     pending = [_with_records(step.requests, find)]
     reused = 0
     while pending:
@@ -41,15 +44,16 @@ def replay(level: Level, step: Step, find: Find) -> tuple[Step, int]:
             due.append(request)
             continue
         reused += 1
-        shared.append(request)
+        if shared(request):
+            known.append(request)
         more = level.receive(result_of(record))
         if more.requests:  # the exams of one TR come before the next TR: few wait at a time
             pending.append(_with_records(more.requests, find))
         feedback += more.feedback
         news += more.news
-        shared += more.shared
+        known += more.shared
         problems += more.problems
-    return Step(tuple(due), tuple(feedback), tuple(news), tuple(shared), tuple(problems)), reused
+    return Step(tuple(due), tuple(feedback), tuple(news), tuple(known), tuple(problems)), reused
 
 
 def _with_records(requests: Sequence[Request], find: Find) -> Iterator[tuple[Request, Record | None]]:

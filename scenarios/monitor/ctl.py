@@ -18,6 +18,7 @@ from scenarios.monitor.state import Snapshot
 from scenarios.monitor.view import view
 from scenarios.report.console import print_json, say
 from scenarios.report.layout import Trimmed
+from scenarios.report.run_info import facts_from
 from scenarios.report.spend import spent_in
 from scenarios.session import control
 from scenarios.session.command_line import AsJson, RunDir
@@ -49,9 +50,9 @@ def ctl(
     verb: Annotated[
         Verb,
         Parameter(
-            help="pause: begin no request until `resume`. add-student FILE: go on with one student more. drop STUDENT: "
-            "ask it nothing more. budget TOKENS: end the class when its completions have so many tokens; `none` lifts "
-            "it. status: show how the class is going."
+            help="pause: send no new requests until `resume`. add-student FILE: continue with one more student. drop "
+            "STUDENT: send it no more requests. budget TOKENS: end the class after this number of completion tokens; "
+            "`none` removes the budget. status: show the progress of the class."
         ),
     ],
     argument: Annotated[str | None, Parameter(help="FILE of add-student, STUDENT of drop, TOKENS of budget.")] = None,
@@ -79,7 +80,7 @@ def ctl(
         read_budget(argument)
     if verb == "add-student":
         argument = msgspec.json.encode(read_student(Path(argument))).decode()
-        if (folder.path.parent.parent / "study.yaml").is_file():
+        if _of_study(folder):
             raise ScenarioError(f"{folder} is a class of a study, whose classes have the students that the study names")
     said = _command(folder, ClassCommand(verb, argument))
     if as_json:
@@ -97,11 +98,13 @@ def _command(folder: RunFolder, command: ClassCommand) -> str:
         StoreError: it ended before it answered.
     """
     with Store(folder.path) as store:
-        before = store.events()
+        before, complete = store.events(), facts_from(store).status == "complete"
     if not is_running(folder.path):
+        then = _after_the_end(folder) if complete else folder.go_on
         if command.verb == "budget" and changes.changes_from(before).budget is not None:
-            return _change_budget(folder, command.argument)
-        raise ScenarioError(f"{folder}: this class does not run, so it cannot be changed. {folder.go_on}")
+            return _change_budget(folder, command.argument, then)
+        ended = "has ended, with all its results" if complete else "does not run, so it cannot be changed"
+        raise ScenarioError(f"{folder}: this class {ended}. {then}")
     waits = "The class has not answered yet. Ctrl-C ends the waiting; the command stays with the class."
     if (answer := control.ask(folder.path, command, str(folder), lambda: say(Console(stderr=True), waits))) is None:
         return _not_answered(folder, command, before[-1].seq if before else 0)
@@ -110,11 +113,21 @@ def _command(folder: RunFolder, command: ClassCommand) -> str:
     return answer.text
 
 
-def _change_budget(folder: RunFolder, budget: str) -> str:
-    """Change the budget of a class that does not run, for its next session."""
+def _of_study(folder: RunFolder) -> bool:
+    return (folder.path.parent.parent / "study.yaml").is_file()
+
+
+def _after_the_end(folder: RunFolder) -> str:
+    """What can be done with a class that is complete. A class of a study is like the others, so it gets no more."""
+    look = f"See it with: python run.py show {folder}"
+    return look if _of_study(folder) else f"{look}\nAsk more with: python run.py extend {folder} --set KEY=VALUE"
+
+
+def _change_budget(folder: RunFolder, budget: str, then: str) -> str:
+    """Change the budget of a class that does not run, for its next session; `then`: what can be done now."""
     with Store(folder.path, write=True) as store:
         store.note("", changes.BUDGET, budget)
-    return f"the budget is changed. {folder.go_on}"
+    return f"the budget is changed. {then}"
 
 
 def _not_answered(folder: RunFolder, command: ClassCommand, after: int) -> str:

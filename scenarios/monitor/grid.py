@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
-
+from scenarios.monitor.frame import Drawn
 from scenarios.monitor.state import CellState, ShareRow
 from scenarios.monitor.tables import STYLES, TableColumn, table
 from scenarios.monitor.texts import bar, cell
@@ -14,7 +13,7 @@ SHOWN = ("SC", "MAX", "SUM")
 """Methods with a column."""
 
 
-def grid(cells: Sequence[CellState], width: int, height: int) -> RenderableType:
+def grid(cells: Sequence[CellState], width: int, height: int) -> Drawn:
     """A row per cell, in at most `height` lines of `width` cells.
 
     Where there is no room for all, the rows around the first cell that is not over are shown and the others counted.
@@ -28,7 +27,7 @@ def grid(cells: Sequence[CellState], width: int, height: int) -> RenderableType:
         complete = sum(one.status == "complete" for one in cells)
         more = [cell(f"… {len(cells) - len(rows)} more; {complete} of {many(len(cells), 'cell')} complete", "dim")]
     if not rows:
-        return Group()
+        return []
     factors = dict.fromkeys(name for one in rows for name in one.factors)
     shares = [{row.name: row for row in one.standing.methods} for one in rows]
     columns = [
@@ -50,7 +49,7 @@ def grid(cells: Sequence[CellState], width: int, height: int) -> RenderableType:
         ),
         *(TableColumn(name, 3, [cell(_share(of.get(name))) for of in shares], right=True) for name in SHOWN),
     ]
-    return Group(table(columns, width), *more)
+    return [table(columns, width), *more]
 
 
 def _share(row: ShareRow | None) -> str:

@@ -37,8 +37,8 @@ Mode = Literal["live", "plain", "off"]
 
 FRAME_S, SLOW_FRAME_S = 0.25, 1.0
 """Seconds between two frames: at least, and at most."""
-SHARE = 0.02
-"""The share of one core that reading the gradebook may take in the long run, and drawing likewise."""
+SHARE, DRAWING_SHARE = 0.02, 0.05
+"""The share of one core that a look at the gradebook may take in the long run, and drawing."""
 PROBE_S = 2.0
 """Seconds after which `watch` checks again whether the class runs."""
 JOIN_S = 10.0
@@ -90,7 +90,7 @@ class _Loop:
                 self._loaded, self._next_sum = True, clock
         self._gauges = self._source.latest() or self._gauges
         if at_once or clock >= self._next_frame:
-            self._next_frame = clock + min(max(FRAME_S, _seconds(self._draw) / SHARE), SLOW_FRAME_S)
+            self._next_frame = clock + min(max(FRAME_S, _seconds(self._draw) / DRAWING_SHARE), SLOW_FRAME_S)
         return FRAME_S / 10 if reader.behind else max(0.0, self._next_frame - time.monotonic())
 
     def _draw(self) -> None:

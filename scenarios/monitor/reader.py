@@ -52,6 +52,8 @@ class Reader:
         self._store = store
         self._scenario = scenario
         self._kinds = kinds(scenario)
+        self._students = tuple(dict.fromkeys(self._kinds[student.name] for student in scenario.students))
+        self._expected = {agent.name: agent for agent in scenario.agents}
         self._grouped = len(scenario.students) > MOST
         self._spent = dict(spent or {})
         """The last known amounts: an agent that has left still counts."""
@@ -135,7 +137,7 @@ class Reader:
             elapsed_s=timeline.elapsed(None if over else now, self.follower.last),
             paused_s=paused_s,
             left_s=left_s,
-            students=tuple(dict.fromkeys(self._kinds[student.name] for student in self._scenario.students)),
+            students=self._students,
             agents=agents,
             stages=stages,
             lessons=tuple(lessons[tp] for tp in sorted(lessons, key=lambda tp: self._order[tp])),
@@ -176,8 +178,8 @@ class Reader:
     def _agents(self, gauges: Gauges | None, clock: float, over: bool) -> tuple[AgentRow, ...]:
         peers = {p.name: p for p in gauges.peers if p.role != "classroom"} if gauges else {}
         speeds = self._speeds(peers, clock)
-        expected = {agent.name: agent for agent in self._scenario.agents}
-        dropped = dropped_agents(self._scenario, self._timeline.changes.dropped)
+        expected, dropped = self._expected, self._timeline.changes.dropped
+        left_out = dropped_agents(self._scenario, dropped) if dropped else frozenset[str]()
         members: dict[str, list[str]] = {}
         for name in dict.fromkeys([*expected, *peers]):
             members.setdefault(self._row(name), []).append(name)
@@ -193,7 +195,7 @@ class Reader:
             pools = {pool_of(name) for name in names} if self._grouped else {found[0].pool if found else names[0]}
             states = {
                 "dropped"
-                if pool_of(name) in dropped
+                if pool_of(name) in left_out
                 else peers[name].state
                 if name in peers
                 else self._state(name, over)

@@ -1,8 +1,8 @@
 """The results so far: how often each method is right and each student, with 95 % intervals."""
 
-from rich.console import RenderableType
 from rich.text import Text
 
+from scenarios.monitor.frame import Drawn
 from scenarios.monitor.state import RunningResults, ShareRow
 from scenarios.monitor.tables import TableColumn, table
 from scenarios.monitor.texts import cell
@@ -20,7 +20,7 @@ def lines(standing: RunningResults) -> int:
     return rows + 1 if rows else 0
 
 
-def results_table(standing: RunningResults, width: int, height: int) -> RenderableType:
+def results_table(standing: RunningResults, width: int, height: int) -> Drawn:
     """A row for each method and student, with its interval as a line; a column for each where that is too high."""
     rows = [*standing.methods, *standing.students]
     if height < lines(standing):

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scenarios.monitor.controls import Look
-from scenarios.monitor.frame import CANVAS
+from scenarios.monitor.frame import CANVAS, Drawn
 from scenarios.monitor.results import results_table
 from scenarios.monitor.state import AgentRow, LessonRow, RoundRow, Snapshot, TeacherRow, TrainingRow, spending
 from scenarios.monitor.tables import (
@@ -34,7 +33,7 @@ class ViewSection(NamedTuple):
     """What it shows, as far as it may change."""
     notes: list[str]
     """At the end of its title; the first give way."""
-    draw: Callable[[], RenderableType]
+    draw: Callable[[], Drawn]
 
 
 def section(name: str, snapshot: Snapshot, width: int, height: int, look: Look) -> ViewSection:
@@ -75,27 +74,25 @@ def section(name: str, snapshot: Snapshot, width: int, height: int, look: Look) 
     return ViewSection(harmless(row.name), row, [], lambda: detail(row, width, height))
 
 
-def start(snapshot: Snapshot, height: int) -> RenderableType:
+def start(snapshot: Snapshot, height: int) -> Drawn:
     """What is done and what is under way; where there are few lines, what is under way."""
     rows = sorted(snapshot.start, key=lambda row: row.done)[:height] if height < len(snapshot.start) else snapshot.start
     name = min(16, max(cell(row.name).cell_len for row in rows))
-    return Group(
-        *(
-            Text.assemble(
-                ("✓ ", "green") if row.done else ("… ", "yellow"),
-                (f"{'' if row.seconds is None else duration(row.seconds):>5}  ", "dim"),
-                fitted(row.name, "bold", name),
-                "  ",
-                cell(row.words, "dim" if row.done else ""),
-                no_wrap=True,
-                overflow="ellipsis",
-            )
-            for row in rows
+    return [
+        Text.assemble(
+            ("✓ ", "green") if row.done else ("… ", "yellow"),
+            (f"{'' if row.seconds is None else duration(row.seconds):>5}  ", "dim"),
+            fitted(row.name, "bold", name),
+            "  ",
+            cell(row.words, "dim" if row.done else ""),
+            no_wrap=True,
+            overflow="ellipsis",
         )
-    )
+        for row in rows
+    ]
 
 
-def agents(snapshot: Snapshot, width: int, height: int, chosen: int | None = None) -> RenderableType:
+def agents(snapshot: Snapshot, width: int, height: int, chosen: int | None = None) -> Drawn:
     """The agents, and how many there is no room for."""
     hidden = len(snapshot.agents) - (height - 1)
     if hidden <= 0:
@@ -104,29 +101,27 @@ def agents(snapshot: Snapshot, width: int, height: int, chosen: int | None = Non
     rows = snapshot.agents[first : first + max(0, height - 2)]
     more = cell(f"… {len(snapshot.agents) - len(rows)} more", "dim")
     chosen = None if chosen is None else chosen - first
-    return Group(agents_table(rows, width, snapshot.over, chosen), more) if rows else more
+    return [agents_table(rows, width, snapshot.over, chosen), more] if rows else more
 
 
-def events(snapshot: Snapshot, height: int) -> RenderableType:
+def events(snapshot: Snapshot, height: int) -> Drawn:
     """The last events, oldest first."""
     rows = snapshot.events[-height:]
     agent = min(12, max(cell(row.agent).cell_len for row in rows))
     kind = min(11, max(cell(row.kind).cell_len for row in rows))
-    return Group(
-        *(
-            Text.assemble(
-                (f"{row.time}  ", "dim"),
-                fitted(row.agent, "bold", agent),
-                "  " if agent else "",
-                fitted(row.kind, STYLES.get(row.kind, ""), kind),
-                "  ",
-                cell(row.detail),
-                no_wrap=True,
-                overflow="ellipsis",
-            )
-            for row in rows
+    return [
+        Text.assemble(
+            (f"{row.time}  ", "dim"),
+            fitted(row.agent, "bold", agent),
+            "  " if agent else "",
+            fitted(row.kind, STYLES.get(row.kind, ""), kind),
+            "  ",
+            cell(row.detail),
+            no_wrap=True,
+            overflow="ellipsis",
         )
-    )
+        for row in rows
+    ]
 
 
 def summary(snapshot: Snapshot) -> list[str]:
@@ -162,7 +157,7 @@ def with_text(snapshot: Snapshot) -> list[AgentRow]:
     return [row for row in snapshot.agents if row.latest]
 
 
-def texts(snapshot: Snapshot, width: int, height: int) -> RenderableType:
+def texts(snapshot: Snapshot, width: int, height: int) -> Drawn:
     """The beginning of the last text of as many agents as there is room for."""
     rows = with_text(snapshot)[: max(1, height // PREVIEW)]
     lines = []
@@ -170,10 +165,10 @@ def texts(snapshot: Snapshot, width: int, height: int) -> RenderableType:
         if row.latest:
             lines += [Text.assemble(cell(row.name, "bold"), "  ", cell(row.latest.about, "dim"), no_wrap=True)]
             lines += paragraphs(row.latest.text, width - 4, height // len(rows) - 1)
-    return Group(*lines)
+    return lines
 
 
-def detail(row: AgentRow, width: int, height: int) -> RenderableType:
+def detail(row: AgentRow, width: int, height: int) -> Drawn:
     """One agent: who it is, what it does, and its last text."""
     facts = [row.role, row.model, row.engine, row.device, row.state]
     figures = [
@@ -188,9 +183,9 @@ def detail(row: AgentRow, width: int, height: int) -> RenderableType:
     ]
     lines = [cell(" · ".join(filter(None, facts))), cell(" · ".join(filter(None, figures)), "dim"), cell("")]
     if row.latest is None:
-        return Group(*lines, cell("no text so far", "dim"))
+        return [*lines, cell("no text so far", "dim")]
     lines.append(cell(f"latest text: {row.latest.about}", "dim"))
-    return Group(*lines, *paragraphs(row.latest.text, width - 4, height - len(lines)))
+    return [*lines, *paragraphs(row.latest.text, width - 4, height - len(lines))]
 
 
 def paragraphs(text: str, width: int, most: int) -> list[Text]:

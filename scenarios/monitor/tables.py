@@ -1,13 +1,14 @@
-"""The tables of the monitor, drawn by rich. Columns without room are left out, those of low priority first."""
+"""The tables of the monitor, as lines of cells. Columns without room are left out, those of low priority first."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 from rich.cells import cell_len
-from rich.table import Table
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 
+from scenarios.monitor.frame import Frame, fitted_segments
 from scenarios.monitor.state import AgentRow, LessonRow, RoundRow, Snapshot, TeacherRow, TrainingRow, spending
 from scenarios.monitor.texts import cell, curve, roughly, score, share, tail
 from scenarios.report.formatting import percent
@@ -53,7 +54,7 @@ class TableColumn(msgspec.Struct, frozen=True):
         return min(self.width, max(self.least, cell_len(self.title))) if self.least else self.width
 
 
-def table(columns: Sequence[TableColumn], width: int) -> Table:
+def table(columns: Sequence[TableColumn], width: int) -> Frame:
     """The columns under their titles; those without content are left out.
 
     The number of columns without room stands at the end of the titles: `…+2`. If the last column is aligned to the
@@ -68,20 +69,32 @@ def table(columns: Sequence[TableColumn], width: int) -> Table:
         shown = _shown(filled, loose, room)
         hidden = len(filled) - len(shown)
     gap = 2 if _needed(shown, loose, 2, least=True) <= room else 1
-    drawn = Table(box=None, padding=0, header_style="dim", expand=loose in shown)
-    for n, column in enumerate(shown):
-        title = cell(column.title)
-        if n:  # as part of the texts: rich draws padding more slowly
-            for text in (title, *column.cells):
-                text.pad_left(gap)
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        ratio = 1 if column is loose else None
-        drawn.add_column(title, justify=justify, no_wrap=not (column.least or ratio), ratio=ratio)
-    if hidden:
-        drawn.add_column(cell(f" …+{hidden}"), no_wrap=True)
-    # One row with a line per cell: rich draws that faster than a row per line.
-    drawn.add_row(*(Text("\n", no_wrap=True, overflow="ellipsis").join(column.cells) for column in shown))
-    return drawn
+    widths = _widths(shown, loose, room - gap * (len(shown) - 1))
+    blank, dim = Segment(" " * gap), Style(dim=True)
+    lines = []
+    for n in range(-1, max((len(column.cells) for column in shown), default=0)):
+        line: list[Segment] = []
+        for column, cells in zip(shown, widths, strict=True):
+            text = column.cells[n] if n >= 0 else cell(column.title, "dim")
+            line += (*([blank] if line else []), *fitted_segments(text, cells, right=column.right))
+        if n < 0 and hidden:
+            line.append(Segment(f" …+{hidden}", dim))
+        lines.append(tuple(line))
+    return Frame(tuple(lines))
+
+
+def _widths(columns: Sequence[TableColumn], loose: TableColumn | None, room: int) -> list[int]:
+    """The cells of each column in so many cells: the widest that may shrink do so first."""
+    widths = [0 if column is loose else column.width for column in columns]
+    least = [0 if column is loose else column.least_width for column in columns]
+    title = _title_width(columns, loose)
+    while sum(widths) > room - title and (slack := [n for n, cells in enumerate(widths) if cells > least[n]]):
+        widths[max(slack, key=lambda n: widths[n])] -= 1
+    if loose in columns:
+        widths[-1] = max(0, room - sum(widths))
+    elif len(widths) == 1:
+        widths[0] = max(0, min(widths[0], room))
+    return widths
 
 
 def _shown(columns: Sequence[TableColumn], loose: TableColumn | None, room: int) -> list[TableColumn]:
@@ -97,10 +110,15 @@ def _shown(columns: Sequence[TableColumn], loose: TableColumn | None, room: int)
 def _needed(columns: Sequence[TableColumn], loose: TableColumn | None, gap: int, *, least: bool) -> int:
     """Cells of the columns side by side."""
     widths = (column.least_width if least else column.width for column in columns if column is not loose)
-    return sum(widths) + gap * (len(columns) - 1) + (cell_len(loose.title) if loose in columns else 0)  # type: ignore[union-attr]
+    return sum(widths) + gap * (len(columns) - 1) + _title_width(columns, loose)
 
 
-def agents_table(agents: Sequence[AgentRow], width: int, over: bool, chosen: int | None = None) -> Table:
+def _title_width(columns: Sequence[TableColumn], loose: TableColumn | None) -> int:
+    """The cells that the loose column needs: those of its title, if it is shown."""
+    return cell_len(loose.title) if loose is not None and loose in columns else 0
+
+
+def agents_table(agents: Sequence[AgentRow], width: int, over: bool, chosen: int | None = None) -> Frame:
     """A row per agent; the chosen one is marked. What no agent has when the class is over has no column."""
 
     def number(value: float | None, form: str = "{:.0f}") -> Text:
@@ -132,7 +150,7 @@ def agents_table(agents: Sequence[AgentRow], width: int, over: bool, chosen: int
     return table(columns, width)
 
 
-def lessons_table(rows: Sequence[LessonRow], students: Sequence[str], width: int) -> Table:
+def lessons_table(rows: Sequence[LessonRow], students: Sequence[str], width: int) -> Frame:
     """A row per TP: its exams by student, and the top TR so far."""
     best = [row.best for row in rows]
     styles = ["" if b and b.complete else "dim" for b in best]
@@ -154,7 +172,7 @@ def lessons_table(rows: Sequence[LessonRow], students: Sequence[str], width: int
     return table(columns, width)
 
 
-def rounds_table(rows: Sequence[RoundRow], snapshot: Snapshot, width: int) -> Table:
+def rounds_table(rows: Sequence[RoundRow], snapshot: Snapshot, width: int) -> Frame:
     """A row per round of level 3."""
     several = any(row.run > 1 for row in snapshot.learning.rounds)
     compared = any(row.arm != "class" for row in snapshot.learning.rounds)
@@ -174,7 +192,7 @@ def rounds_table(rows: Sequence[RoundRow], snapshot: Snapshot, width: int) -> Ta
     return table(columns, width)
 
 
-def training_table(rows: Sequence[TrainingRow], width: int) -> Table:
+def training_table(rows: Sequence[TrainingRow], width: int) -> Frame:
     """A row per training of level 2. The names of the arms keep the numbers of their seeds."""
 
     def number(value: float | None, form: str) -> Text:
@@ -196,7 +214,7 @@ def training_table(rows: Sequence[TrainingRow], width: int) -> Table:
     return table(columns, width)
 
 
-def teachers_table(rows: Sequence[TeacherRow], width: int) -> Table:
+def teachers_table(rows: Sequence[TeacherRow], width: int) -> Frame:
     """A row per teacher of level 2, as far as it is measured."""
     columns = [
         TableColumn("round", 9, [cell(str(row.round), "dim") for row in rows], right=True),

@@ -22,6 +22,10 @@ from scenarios.monitor.frame import Frame
 from scenarios.monitor.state import Snapshot
 from scenarios.monitor.view import Sections, view
 
+WHOLE = 40
+"""Of so many frames one is drawn whole, since another program may have written over the picture; of the others only
+the lines that changed."""
+
 
 class Canvas(Protocol):
     """What the monitor draws on."""
@@ -99,6 +103,9 @@ class LiveScreen:
         self._snapshot: Snapshot | None = None
         """What is shown, or stands still."""
         self._frame: Frame | None = None
+        self._size: tuple[int, int] | None = None
+        """Of the terminal, when the frame was drawn."""
+        self._drawn = 0
         self._sections: Sections = {}
         self._ended = False
         self._wake, self._waker = -1, -1
@@ -169,11 +176,21 @@ class LiveScreen:
                 self._away, self._frame = False, None
                 self._keyboard.take()
                 self._live.start()
-            width, height = self._console.size
-            frame = view(snapshot, width, height, self._hint, self._sections, self._look)
-            if frame != self._frame:
-                self._frame = frame
+            size = self._console.size
+            frame = view(snapshot, *size, self._hint, self._sections, self._look)
+            before, self._frame = self._frame, frame
+            if before == frame and size == self._size:
+                return
+            self._drawn += 1
+            same_places = before is not None and size == self._size and len(before.lines) == len(frame.lines)
+            self._size = size
+            if before is None or not same_places or self._drawn % WHOLE == 0:
                 self._live.update(frame, refresh=True)
+                return
+            with self._console:  # one write for all lines
+                for n, line in enumerate(frame.lines):
+                    if line != before.lines[n]:
+                        self._console.update_screen_lines([list(line)], y=n)
 
     def _suspend(self, number: int, _: object) -> None:
         """Ctrl-Z: restore the terminal, then stop. After `fg` the next drawing takes it again."""

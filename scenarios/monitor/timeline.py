@@ -14,13 +14,13 @@ from scenarios.monitor.state import OVER, EventRow
 from scenarios.monitor.texts import duration
 from scenarios.report.formatting import many
 from scenarios.report.run_info import SessionInfo
-from scenarios.store.changes import BUDGET, PAUSED, RESUMED, Changes, changed, pause_seconds
+from scenarios.store.changes import BUDGET, EXTENDED, EXTENDS, PAUSED, RESUMED, Changes, changed, pause_seconds
 from scenarios.store.rows import ClassEvent
 
 KEPT = 200
 """Events that are kept for the view."""
 STATUS = {"started": "running", "joined": "running", "waiting": "waiting", "drain": "draining",
-          "finished": "finished", "stopped": "stopped", "complete": "complete",
+          "finished": "finished", "stopped": "stopped", "complete": "complete", EXTENDS: "interrupted",
           PAUSED: "paused", RESUMED: "running"}  # fmt: skip
 """The status of the class after an event."""
 STATES = {"lost": "lost", "left": "left", "restart": "restarting", "gone": "gone", "joined": "joined", "ready": "ready"}
@@ -61,7 +61,7 @@ class Timeline:
         if event.kind == "started" or not self._sessions:
             self._sessions.append((event.at, event.at))
             self.states.clear()
-        if event.kind != "retry":  # the next session writes it, before its `started`
+        if event.kind not in ("retry", EXTENDS, EXTENDED):  # written before or after a session
             self._sessions[-1] = (self._sessions[-1][0], event.at)
         quiet = event.kind in ("joined", "waiting") and self.status in ("paused", "draining", "finished", *OVER)
         if event.kind in STATUS and not quiet:

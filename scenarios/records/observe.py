@@ -1,5 +1,7 @@
 """Records of level 1: the input of all scoring. Pure data."""
 
+from collections.abc import Collection
+
 import msgspec
 
 from broker.work_messages import AnswerForm
@@ -100,12 +102,21 @@ class UniversalChoice(msgspec.Struct, frozen=True):
 
 
 class ExamCost(msgspec.Struct, frozen=True):
-    """The tokens of one student's distinct exams under one TP and of the dialogues before them.
-
-    An answer of the teacher to two students with the same question counts for one of them.
-    """
+    """The tokens of one student's distinct exams under one TP and of its questions before them."""
 
     student: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class ExplanationCost(msgspec.Struct, frozen=True):
+    """The tokens of the teacher's answers to the same students' questions under one TP (`exam.questions`).
+
+    Students who ask the same about a TR share one answer.
+    """
+
+    students: tuple[str, ...]
+    """Those who share each of these answers, sorted by name; at least one."""
     prompt_tokens: int
     completion_tokens: int
 
@@ -180,7 +191,9 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     exam_cached_prompt_tokens: int = 0
     """Of `exam_prompt_tokens`: those that came from a prefix cache."""
     exam_costs: tuple[ExamCost, ...] = ()
-    """The same tokens by student, sorted by name."""
+    """The same tokens by student, sorted by name, without `explanation_costs`."""
+    explanation_costs: tuple[ExplanationCost, ...] = ()
+    """The rest of them: the teacher's answers to questions, sorted by the students who share them."""
     votes: tuple[Rationale, ...] = ()
     """Further TRs (`lesson.equal_cost`), which are never examined, sorted by repeat, without failed ones."""
     similarities: tuple[float, ...] = ()
@@ -199,6 +212,15 @@ class TeachingProblemRecord(msgspec.Struct, frozen=True):
     """None: its EPs are not invented."""
     unread_judgements: int = 0
     """Judgements, of one TR or of all, in which none could be read."""
+
+    def exam_cost(self, students: Collection[str]) -> Tokens:
+        """The tokens of these students' exams and of the dialogues before them, cached prompts not counted apart.
+
+        An answer that several of them share counts once.
+        """
+        paid: list[ExamCost | ExplanationCost] = [one for one in self.exam_costs if one.student in students]
+        paid += [one for one in self.explanation_costs if any(name in students for name in one.students)]
+        return sum((Tokens(one.completion_tokens, one.prompt_tokens) for one in paid), Tokens())
 
     @property
     def tokens_of_exam_maker(self) -> Tokens:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import asdict, astuple
 
+from broker.agent_notes import ServerNotes
 from broker.protocol import pool_of
-from broker.server_notes import ServerNotes
 from scenarios.records.iterate import Iteration
 from scenarios.report.counts import FailedRequests
 from scenarios.report.run_info import AgentFacts, RunFacts

@@ -52,16 +52,16 @@ RULES = {"m1_max": "MAX", "m1_sum": "SUM"}
 TITLE = "Baselines of M1"
 HEADINGS = ("baseline", "right", "95 %", "tokens", "M1 better", "95 %", "p")
 NOTES = {
-    "random_pick": "They choose without exams. random: the share of right rationales.",
-    "shortest": "shortest: by tokens.",
-    "length_matched": "as long as MAX's: another rationale, nearest in tokens to the one that M1 MAX picks.",
-    "": "Where several could be picked, the mean.",
+    "random_pick": "They choose without exams. random: any rationale, so the share of right ones.",
+    "shortest": "shortest: the rationale with the fewest tokens.",
+    "length_matched": "as long as MAX's: of the other rationales, the one nearest in tokens to M1 MAX's choice.",
+    "": "If several rationales are equally good, their mean counts.",
     ALONE: "alone: the majority of students' answers without a rationale.",
-    SELF_MAX: "self-eval.: MAX and SUM by how often the teacher says that its rationale is right.",
+    SELF_MAX: "self-eval.: MAX and SUM of how often the teacher says that its rationale is right.",
     UNIVERSAL: "universal SC: the rationale that the teacher names as the one that agrees best with the others.",
-    "against": "M1 better: by how many points M1 is better on the same problems; p is not corrected.",
-    BY_CASES: "by visible cases: a program that passes all of them, which is right wherever any rationale is; so M1 "
-    "better is here a difference of S-scores.",
+    "against": "M1 better: the difference in points on the same problems; p is not corrected.",
+    BY_CASES: "by visible cases: a program that passes all of them. It is right whenever any rationale is, so M1 "
+    "better is a difference of S-scores here.",
 }
 """Sentences of the legend by the baseline that they explain; those of no baseline are always there."""
 

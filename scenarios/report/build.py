@@ -125,12 +125,7 @@ def summarize(
         if solves
         else _caution_iterate(scenario, facts.status),
         completions_per_rationale=_completions_per_rationale(lessons),
-        shapley=found.shapley,
-        agreement=found.agreement,
-        abilities=found.abilities,
-        curves=found.curves,
-        fidelity=found.fidelity,
-        equal_up=found.equal_up,
+        **msgspec.structs.asdict(found),
         by_level=parts.by_level,
         by_subject=parts.by_subject,
         signals=[] if fewer else signals(compared, analysed, scoring, scenario.teacher.name),

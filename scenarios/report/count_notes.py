@@ -17,9 +17,9 @@ OTHER_ANSWERS = {
 }
 """By their name in ClassCounts."""
 ODDITIES = {
-    "identical_rationales": "{n} rationale{s} identical to another (examined once, counted as often as each came)",
+    "identical_rationales": "{n} rationale{s} with the same text as another (examined once; each counts)",
     "problems_with_most_further": f"{{n}} problem{{s}} on which M1's tokens buy more than {MOST} further rationales",
-    "without_dialogue": "{n} time{s} that a student sat its exam without a question that was answered",
+    "without_dialogue": "{n} exam{s} that a student took without an answered question",
     "cut_off": "{n} text{s} cut off at max_tokens",
     "formulas_not_compared": "{n} formula{s} not compared in time by math-verify, but as text alone",
     "exam_answers_left_out": "{n} exam answer{s} left out of the scores (unanswered under another rationale)",

@@ -7,7 +7,7 @@ import msgspec
 
 from scenarios.levels.observe.self_debug import EXAM_REPAIR, REPAIR
 from scenarios.records.iterate import Iteration
-from scenarios.records.observe import TeachingProblemRecord
+from scenarios.records.observe import Rationale, TeachingProblemRecord
 from scenarios.report.run_info import RunFacts
 from scenarios.scoring.equal_cost import affordable
 from scenarios.scoring.lbt import Sheet, distinct, exam_marks, on_common_slots
@@ -129,7 +129,7 @@ def counts(
         identical_rationales=len(rationales) - len(different),
         cut_off=cut_off,
         formulas_not_compared=facts.not_compared,
-        unparsable_exam_answers=exams.unparsable + with_sets["exam"].unparsable,
+        unparsable_exam_answers=exams.unparsable - _unparsable_beside(store, rationales) + with_sets["exam"].unparsable,
         questions_and_answers=sum(rationale.talks for rationale in different),
         without_dialogue=sum(rationale.silent for rationale in different),
         mixed_grades=sum(group.mixed for sheet in sheets for group in sheet.groups),
@@ -152,14 +152,28 @@ def counts(
 def _left_out(lessons: Sequence[TeachingProblemRecord], students: Sequence[str]) -> tuple[int, int]:
     """EAs that the scores leave out, since another TR of the TP lacks them; and TPs on which that leaves none."""
     left_out = incomparable = 0
+    names = frozenset(students)
     for lesson in lessons:
         different = [rationale for rationale in distinct(lesson) if not rationale.dropped]
-        answered = sum(exam.student in students for rationale in different for exam in rationale.exams)
+        answered = sum(exam.student in names for rationale in different for exam in rationale.exams)
         marks = {rationale.id: exam_marks(rationale) for rationale in different if rationale.answer is not None}
         compared = sum(map(len, on_common_slots(marks, students).values()))
         left_out += answered - compared
         incomparable += bool(answered and not compared)
     return left_out, incomparable
+
+
+def _unparsable_beside(store: Store, rationales: Sequence[Rationale]) -> int:
+    """EAs without a readable answer under these TRs that are none of their exams.
+
+    An invented exam problem was replaced after --retry-failed, or a replay asks for fewer.
+    """
+    found = store.query(
+        "SELECT tr, agent, ep, repeat FROM result WHERE stage = 'exam' AND tp <> '' AND failed = '' AND answer IS NULL"
+    )
+    under = {tr for tr, *_ in found}
+    slots = {one.id: {exam.slot for exam in one.exams} for one in rationales if one.id in under}
+    return sum(tr in slots and tuple(slot) not in slots[tr] for tr, *slot in found)
 
 
 class _Stage(msgspec.Struct, frozen=True, array_like=True):

@@ -6,18 +6,19 @@ columns, export_rows.py the rows, export_files.py the formats.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
-from broker.errors import ScenarioError
+from broker.errors import ScenarioError, in_words
 from scenarios.config import load
 from scenarios.report import export_files
 from scenarios.report.export_columns import TABLES, Column
 from scenarios.report.export_files import Form
 from scenarios.report.export_rows import REPLAYED, STORED, Row, problems
-from scenarios.report.recorded import RecordedClass
+from scenarios.report.recorded import UNREADABLE, RecordedClass
 from scenarios.store.sqlite import Store
 
 ROWS = 10_000
@@ -40,6 +41,8 @@ class Exported(msgspec.Struct, frozen=True):
     """By table."""
     absent: dict[str, str]
     """Tables that were not written, and why."""
+    left_out: dict[str, Exception] = {}
+    """Runs whose records cannot be read, so that no table has them, and why."""
 
 
 def export(
@@ -63,8 +66,9 @@ def export(
         overwrite: replace the tables that an earlier export wrote in this form, once all new ones are written.
 
     Raises:
-        ScenarioError: a file is there already (with `overwrite`: one that no export wrote), or a library is missing;
-            nothing was written.
+        ScenarioError: a file is there already (with `overwrite`: one that no export wrote, or one that may have the
+            records of a run that cannot be read now), or a library is missing; nothing was written.
+        LbtError, sqlite3.Error: the only run cannot be read; nothing was written.
         OSError: a file cannot be written; none is left.
     """
     export_files.check(form)
@@ -83,19 +87,44 @@ def export(
     names = list(dict.fromkeys(name for of in (factors or {}).values() for name in of))
     many = len(folders) > 1 or factors is not None
     before = [Column("run", "text", "")] * many + [Column(f"{FACTOR}{name}", "text", "") for name in names]
+    left_out: dict[str, Exception] = {}
+    rows_of = partial(
+        _all_rows, folders=folders, replayed=replayed, factors=factors or {}, names=names, many=many, left_out=left_out
+    )
+    rows: dict[str, int] | None = None
+    while rows is None:
+        try:
+            rows = _write_tables(paths, form, before, rows_of)
+        except UNREADABLE as error:
+            run = next((run for run, why in left_out.items() if why is error), None)
+            if run is None or (factors is None and len(folders) == 1):
+                raise
+            if there:
+                raise ScenarioError(
+                    f"{folders[run]} cannot be read: {in_words(error)}\nNothing was replaced, since the "
+                    f"tables in {out} may have its records: name another folder with --out to write the others"
+                ) from error
+            if len(left_out) == len(folders):
+                return Exported(str(out), {}, {}, left_out)
+    absent = {name: one.absent or "there are no rows yet" for name, one in TABLES.items() if name not in rows}
+    return Exported(str(out), rows, absent, left_out)
+
+
+def _write_tables(
+    paths: Mapping[str, Path], form: Form, before: list[Column], all_rows: Callable[[str], Iterator[Row]]
+) -> dict[str, int]:
+    """Write all tables, or none of them; returns the number of rows of each that has some."""
     rows: dict[str, int] = {}
-    with TemporaryDirectory(dir=out, prefix=".export-") as partial:
+    with TemporaryDirectory(dir=paths["problems"].parent, prefix=".export-") as unfinished:
         for table, one in TABLES.items():
-            found = _all_rows(table, folders, replayed, factors or {}, names, many)
-            if n := _write(form, Path(partial, paths[table].name), [*before, *one.columns], found):
+            if n := _write(form, Path(unfinished, paths[table].name), [*before, *one.columns], all_rows(table)):
                 rows[table] = n
         for table, path in paths.items():
             if table in rows:
-                Path(partial, path.name).replace(path)
+                Path(unfinished, path.name).replace(path)
             else:
                 path.unlink(missing_ok=True)
-    absent = {name: one.absent or "there are no rows yet" for name, one in TABLES.items() if name not in rows}
-    return Exported(str(out), rows, absent)
+    return rows
 
 
 def _exported(table: str, form: Form, path: Path) -> bool:
@@ -110,12 +139,20 @@ def _all_rows(
     factors: Mapping[str, Mapping[str, Factor]],
     names: Iterable[str],
     many: bool,
+    left_out: dict[str, Exception],
 ) -> Iterator[Row]:
+    """The rows of all runs but those in `left_out`. A run that cannot be read is added there, and its error raised."""
     for run, folder in folders.items():
+        if run in left_out:
+            continue
         values = [factors.get(run, {}).get(name) for name in names]
         before = [run] * many + [None if value is None else str(value) for value in values]
-        for row in _rows(table, folder, replayed):
-            yield (*before, *row)
+        try:
+            for row in _rows(table, folder, replayed):
+                yield (*before, *row)
+        except UNREADABLE as error:
+            left_out[run] = error
+            raise
 
 
 def _rows(table: str, folder: Path, replayed: Replayed) -> Iterator[Row]:

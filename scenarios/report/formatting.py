@@ -56,10 +56,10 @@ def signed_interval(ci95: tuple[float, float]) -> str:
 
 def uncorrected(comparisons: int, *, others: bool = False) -> str:
     """A caveat for several p-values; `others`: the p-values of some more comparisons are corrected."""
-    which = f"The other {comparisons} comparisons (descriptive) are" if others else f"{comparisons} comparisons"
+    which = f"of the other {comparisons} comparisons (descriptive)" if others else f"of these {comparisons} comparisons"
     return (
-        f"{which} on the same problems, and p is not corrected for their number: where nothing "
-        "differs, one in twenty falls below 0.05 by chance."
+        f"The p {which} is not corrected for their number: where nothing differs, one in twenty is below 0.05 by "
+        "chance."
     )
 
 

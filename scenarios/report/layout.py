@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 from rich.box import Box
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
@@ -80,6 +80,11 @@ class Trimmed:
                 line.append(Segment(last.text.rstrip(), last.style))
             yield from line
             yield Segment.line()
+
+
+def spaced(parts: Iterable[RenderableType]) -> Trimmed:
+    """The parts of a report, each after a blank line."""
+    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
 
 
 class _Column(msgspec.Struct):

@@ -20,8 +20,8 @@ SHORT_LINE_UP = 4
 
 
 def line_ups(summary: Summary) -> Ruled:
-    """Line-ups of students, as if only they had sat the exams; and with equal numbers of exams."""
-    table = Ruled("Who should sit the exams? The same class with other students")
+    """Line-ups of students, as if only they had taken the exams; and with equal numbers of exams."""
+    table = Ruled("Which students should take the exams? Line-ups (sets of students) of this class")
     table.add_column("students", fold=True)
     table.add_columns("EAs", "MAX\n(95 %)", "MAX - SC,\npoints (95 %)", "MAX,\nequal")
     table.add_columns("SUM\n(95 %)", "SUM - SC,\npoints (95 %)", "SUM,\nequal")
@@ -43,35 +43,35 @@ def line_ups(summary: Summary) -> Ruled:
 
 def _notes(summary: Summary, some_hidden: bool) -> Iterator[str]:
     yield from identical_students(summary)
-    yield from _told_apart(summary.lineups)
-    yield "In brackets: 95 % intervals over problems. - SC: on the same problems. EAs: exam answers under each TR."
-    yield "Equal: each line-up cut down to the exams of the smallest, averaged over random draws."
+    yield from _significant(summary.lineups)
+    yield "EAs: exam answers for each TR. In brackets: 95 % intervals over problems. MAX - SC: on the same problems."
+    yield "equal: with only as many exams as the smallest line-up has, the mean over random draws."
     best = [up.students[0] for up in summary.lineups if up.best_single]
     if best and len(summary.lineups) > 1:
         yield (
-            f"The best student alone, by MAX, is {best[0]}: chosen by these figures, so elsewhere it will do worse. "
-            "summary.json has the differences to it, and to each line-up without one of its students."
+            f"The best student alone, by MAX, is {best[0]}. These figures select it, so it will probably do worse in "
+            "another class. summary.json compares every line-up with it, and with the same line-up without one student."
         )
     missing = [one.needs_repeats for one in summary.equal_up if one.needs_repeats]
     if missing:
-        yield f"exam.repeats={max(missing)} would give one student as many exams as all have together now."
+        yield f"With exam.repeats={max(missing)} one student would take as many exams as all students together do now."
     if some_hidden:
         yield f"Of each size the best by MAX and the worst are shown; summary.json has all {len(summary.lineups)}."
     if len(summary.students) > ALL_SUBSETS:
         yield f"With more than {ALL_SUBSETS} students not all line-ups are shown: {summary.lineups_shown}."
 
 
-def _told_apart(ups: Sequence[LineUp]) -> Iterator[str]:
+def _significant(ups: Sequence[LineUp]) -> Iterator[str]:
     """Whether any difference to SC is more than chance."""
     p_values = [one.p_value for up in ups for one in up.differences if one.against == "sc"]
     apart, corrected = (sum(p < LEVEL for p in ps) for ps in (p_values, holm(p_values)))
     if p_values and not apart:
-        yield "No line-up is told apart from SC: every interval of a difference holds 0."
+        yield "No line-up differs significantly from SC: every interval of a difference contains 0."
     elif p_values:
         yield (
             f"Of {many(len(p_values), 'difference')} to SC, {apart} {'has' if apart == 1 else 'have'} an interval "
-            f"without 0; corrected for their number (Holm), {corrected or 'none'} {'is' if corrected < 2 else 'are'} "
-            "told apart from SC."
+            f"without 0; after correction for their number (Holm), {corrected or 'none'} "
+            f"{'is' if corrected < 2 else 'are'} significant."
         )
 
 

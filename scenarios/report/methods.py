@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from scenarios.config.prices import prices
 from scenarios.config.schema import Scenario
-from scenarios.records.observe import ExamCost, Rationale, TeachingProblemRecord, Tokens
+from scenarios.records.observe import ExamCost, ExplanationCost, Rationale, TeachingProblemRecord, Tokens
 from scenarios.scoring.dense import dense_scores
 from scenarios.scoring.equal_cost import affordable, with_votes
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Same, Sheet
@@ -26,7 +26,6 @@ COMPARISONS = (
     ("m1_sum", "sc_at_cost"), ("m1_max", "sc_at_cost"),
     ("m1_sum", "sc_at_completion_cost"), ("m1_max", "sc_at_completion_cost"),
 )  # fmt: skip
-"""Entries of engine_args; a cached prompt token has the full price."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -54,8 +53,7 @@ class Method(msgspec.Struct, frozen=True):
     there are no hidden cases."""
     cost: float | msgspec.UnsetType = msgspec.UNSET
     """Of these tokens by the prices in the scenario, in their currency; an agent without prices costs nothing. Left out
-    where no agent has prices; by log-probabilities, which read solutions besides; and for M1 with dialogues, in which
-    tokens of teacher and student are counted together."""
+    where no agent has prices, and by log-probabilities, which read solutions besides."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -169,12 +167,14 @@ def _money(method: str, lessons: Sequence[TeachingProblemRecord], scenario: Scen
     """What the tokens of a method cost; see `Method.cost`."""
     agents = {one.name: one for one in (scenario.teacher, *scenario.students)}
     examines = method not in ("greedy", "sc", *EQUAL_COST_METHODS)
-    talked = any(rationale.talks for lesson in lessons for rationale in lesson.rationales)
-    if not any(any(prices(agent)) for agent in agents.values()) or method in DENSE_METHODS or (examines and talked):
+    if not any(any(prices(agent)) for agent in agents.values()) or method in DENSE_METHODS:
         return msgspec.UNSET
     own = cost(method if not examines else "sc", lessons)
     examined = lessons if examines else ()
-    paid: list[tuple[str, ExamCost | Tokens]] = [(one.student, one) for lesson in examined for one in lesson.exam_costs]
+    paid: list[tuple[str, ExamCost | ExplanationCost | Tokens]] = [
+        (one.student, one) for lesson in examined for one in lesson.exam_costs
+    ]
+    paid += [(scenario.teacher.name, one) for lesson in examined for one in lesson.explanation_costs]
     paid += [(lesson.invented.writer, lesson.invented.tokens) for lesson in examined if lesson.invented]
     return prices(scenario.teacher).of(own["prompt_tokens"], own["completion_tokens"]) + math.fsum(
         prices(agents[name]).of(one.prompt_tokens, one.completion_tokens) for name, one in paid

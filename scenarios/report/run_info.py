@@ -3,7 +3,7 @@
 A session of a class writes `started` (AgentFacts as JSON) when it begins, `complete` when nothing is due any more, and
 `session` (SessionInfo as JSON) when it ends; a killed session writes no end, and still counts. `not_compared` is the
 number of formulas that math-verify gave up in a session, and `unprotected` says that programs of models ran without a
-sandbox.
+sandbox. After `extends` more is due, also before the next session has begun.
 """
 
 from collections import Counter
@@ -14,10 +14,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from broker.agent_notes import ServerNotes
 from broker.errors import StoreError
 from broker.protocol import pool_of
-from broker.server_notes import ServerNotes
-from scenarios.store.changes import Changes, changes, with_not_asked
+from scenarios.store.changes import EXTENDS, Changes, changes, with_not_asked
 from scenarios.store.rows import ClassEvent
 from scenarios.store.sqlite import Store
 
@@ -92,7 +92,8 @@ def facts_from(store: Store, not_asked: Mapping[tuple[str, str], int] = MappingP
     status: Status = "interrupted"
     since = ""
     """When the session that has not ended yet began."""
-    for event in store.events(kinds=("started", "session", "restart", "complete", "not_compared", "unprotected")):
+    kinds = ("started", "session", "restart", "complete", "not_compared", "unprotected", EXTENDS)
+    for event in store.events(kinds=kinds):
         if event.kind == "restart":
             restarts[pool_of(event.agent)] += 1
         elif event.kind == "started":
@@ -103,6 +104,8 @@ def facts_from(store: Store, not_asked: Mapping[tuple[str, str], int] = MappingP
             session = _detail(event, SessionInfo)
             wall += session.wall_seconds
             since, reused, status = "", session.reused, session.status or status
+        elif event.kind == EXTENDS:
+            status = "interrupted"
         elif event.kind == "not_compared":
             not_compared += _detail(event, int)
         elif event.kind == "unprotected":
@@ -134,13 +137,13 @@ def _detail(event: ClassEvent, kind: type[Detail]) -> Detail:
 def _seconds_alive(store: Store, since: str, until: str) -> float:
     """From `since` to the last thing written before `until`; 0 where `since` is empty.
 
-    The next session writes its `retry` events before its `started`: they are left out.
+    The next session writes its `retry` and `extends` events before its `started`: they are left out.
     """
     if not since:
         return 0.0
     ((last,),) = store.query(
-        "SELECT max(at) FROM (SELECT at FROM event WHERE kind <> 'retry' UNION ALL SELECT at FROM result) "
-        "WHERE at >= ? AND at < ?",
+        "SELECT max(at) FROM (SELECT at FROM event WHERE kind NOT IN ('retry', 'extends') UNION ALL "
+        "SELECT at FROM result) WHERE at >= ? AND at < ?",
         since,
         until,
     )

@@ -18,9 +18,9 @@ LABELS = {
 }
 NOTE = (
     "Pairs of a right and a wrong rationale of one problem. AUC: the share of pairs in which the right one is higher, "
-    "ties half; 0.5 is chance; the interval is over problems. LbT NAME: by the exams of this student alone. votes: how "
-    "many rationales of the problem give this answer. shorter: fewer tokens. equal length: pairs that differ by at "
-    "most 10 %. votes mislead: pairs in which the wrong answer has at least as many votes."
+    "ties counted half; 0.5 is chance. 95 %: over problems. LbT NAME: by the exams of this student alone. votes: how "
+    "many rationales of the problem give this answer. shorter: fewer tokens. equal length: only pairs that differ by "
+    "at most 10 % in tokens. votes mislead: only pairs in which the wrong answer has at least as many votes."
 )
 
 

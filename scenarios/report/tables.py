@@ -13,7 +13,7 @@ from scenarios.report import baselines, breakdown, learn_tables, signals, steeri
 from scenarios.report.count_notes import counted
 from scenarios.report.formatting import entries, interval, many, percent, points, uncorrected
 from scenarios.report.iterate_tables import round_tables
-from scenarios.report.layout import Bar, Ruled, Sentences, Trimmed, plain
+from scenarios.report.layout import Bar, Ruled, Sentences, plain, spaced
 from scenarios.report.lineup_tables import line_ups
 from scenarios.report.methods import Comparison, Method
 from scenarios.report.rewrite_tables import rewritten_tables
@@ -84,7 +84,7 @@ def summary_tables(summary: Summary) -> RenderableType:
         parts.append(Sentences(unanswered.sentence(one), style="bold red" if one.is_total else "yellow"))
     if summary.failures:
         parts.append(failures(summary))
-    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
+    return spaced(parts)
 
 
 def _head(summary: Summary) -> RenderableType:
@@ -111,9 +111,9 @@ def methods(summary: Summary) -> Ruled:
     """How right each method is."""
     table = Ruled(
         f"How often the teacher's answer is right ({many(summary.best_possible.n, 'teaching problem')})",
-        "tokens: of all completions that the method needs, prompts left out. ties: problems on which several answers "
-        "had the best score; ties at random: the share right to expect if one of these were drawn. best TR (oracle): "
-        "problems with a right rationale.",
+        "tokens: of all completions that the method needs, without prompts. ties: problems on which several answers "
+        "have the best score. ties at random: the expected share of right answers if one of these is drawn. best TR "
+        "(oracle): problems with at least one right rationale.",
     )
     if cost := summary.counts.solution_tokens:
         solutions = many(summary.counts.solutions, "solution")
@@ -176,8 +176,8 @@ def comparisons(summary: Summary) -> RenderableType:
     caveat = [Sentences(uncorrected(len(found)), style="dim")] if len(found) > 1 else []
     if any(map(_undecided, found)):
         text = (
-            f"Problems that would show a difference: so many give p < {LEVEL} with a chance of {100 * POWER:.0f} % if "
-            "the methods differ as often as here."
+            f"About N problems would show a difference: with N problems p is below {LEVEL} with a probability of "
+            f"{100 * POWER:.0f} %, if the methods differ as often as here."
         )
         caveat.append(Sentences(text, style="dim"))
     return Group(
@@ -214,9 +214,9 @@ def students(summary: Summary) -> Ruled:
     for agent, copies in groupby((one for one in shown if one.copy_of), key=lambda one: one.copy_of):
         table.note += f" {', '.join(one.name for one in copies)}: copies of {agent}, the same model with other draws."
     drawn = [f"{one.name} ({entries(one.sampling)})" for one in shown if one.sampling]
-    table.note += f" Drawn otherwise than exam.sampling says: {', '.join(drawn)}." if drawn else ""
+    table.note += f" With a sampling of their own: {', '.join(drawn)}." if drawn else ""
     table.add_column("student", fold=True)
-    table.add_columns("exams\nsat", "right", "", "95 %", "MAX\nalone", "SUM\nalone")
+    table.add_columns("exams\ntaken", "right", "", "95 %", "MAX\nalone", "SUM\nalone")
     for student in shown:
         table.add_row(
             student.name,
@@ -233,11 +233,11 @@ def students(summary: Summary) -> Ruled:
 def student_values(found: Shapley, about: str = "") -> Ruled:
     """The Shapley values; `about`: which students they are of, where not of all."""
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
-    how += f" Everybody: {about}." if about else ""
+    how += f" All students: {about}." if about else ""
     table = Ruled(
         "What each student adds to SC, in points",
-        "Shapley values: what a student adds when it joins, averaged over all orders of joining; together they are the "
-        f"gain of M1 with everybody over SC. 95 %: over teaching problems.{how}",
+        "Shapley values: how much the accuracy of M1 changes when the student joins a line-up, the mean over all "
+        f"orders of joining. They sum to the gain of M1 with all students over SC. 95 %: over teaching problems.{how}",
     )
     table.add_column("student", fold=True)
     table.add_columns("to MAX", "95 %", "to SUM", "95 %")

@@ -275,7 +275,8 @@ def _spent(
     completion, prompt = sum(one.completion_tokens for one in trs), sum(one.prompt_tokens for one in trs)
     greedy = lesson.greedy
     by_student = [paid(one.student, one.completion_tokens, one.prompt_tokens) for one in lesson.exam_costs]
-    money = sum(one.money for one in by_student)
+    answered = [paid("", one.completion_tokens, one.prompt_tokens) for one in lesson.explanation_costs]
+    money = sum(one.money for one in (*by_student, *answered))
     # What its exam problems took does not depend on the number of TRs or exams.
     invented = lesson.tokens_of_exam_maker
     writer = lesson.invented.writer if lesson.invented else ""

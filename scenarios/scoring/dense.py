@@ -49,7 +49,8 @@ def dense(sheets: Sequence[Sheet], students: Sequence[str], scoring: Scoring, se
     """How the two scores agree; `seed` is that of `paired`."""
     taus = [tau for sheet in sheets if (tau := _tau(sheet.lesson, students, scoring.merge)) is not None]
     found = paired(taus, [0.0] * len(taus), seed) if taus else None
-    grades = sum(grade.student in students for s in sheets for r in distinct(s.lesson) for grade in r.grades)
+    names = frozenset(students)
+    grades = sum(grade.student in names for s in sheets for r in distinct(s.lesson) for grade in r.grades)
     return Dense(
         grades=grades,
         kendall_tau_b=found.difference if found else None,

@@ -24,9 +24,10 @@ def drawn_students(students: Sequence[str], seed: int) -> tuple[str, ...]:
 
 
 def examined_by(lesson: TeachingProblemRecord, students: Sequence[str]) -> TeachingProblemRecord:
-    """A TP as if only these students had taken its exams, with the tokens of their exams."""
+    """A TP as if only these students had taken its exams, with the tokens of their exams and dialogues."""
     names = frozenset(students)
-    costs = tuple(cost for cost in lesson.exam_costs if cost.student in names)
+    asked = ((one, tuple(name for name in one.students if name in names)) for one in lesson.explanation_costs)
+    paid = lesson.exam_cost(names)
     return replace(
         lesson,
         rationales=tuple(
@@ -37,7 +38,8 @@ def examined_by(lesson: TeachingProblemRecord, students: Sequence[str]) -> Teach
             )
             for one in lesson.rationales
         ),
-        exam_costs=costs,
-        exam_tokens=sum(cost.completion_tokens for cost in costs),
-        exam_prompt_tokens=sum(cost.prompt_tokens for cost in costs),
+        exam_costs=tuple(cost for cost in lesson.exam_costs if cost.student in names),
+        explanation_costs=tuple(replace(one, students=who) for one, who in asked if who),
+        exam_tokens=paid.completion_tokens,
+        exam_prompt_tokens=paid.prompt_tokens,
     )

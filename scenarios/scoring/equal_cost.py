@@ -31,18 +31,15 @@ def affordable(lesson: TeachingProblemRecord, students: Collection[str] | None =
 
     Args:
         lesson: the TP.
-        students: the line-up whose exams are paid; default: all students.
+        students: the line-up whose exams and dialogues are paid; default: all students.
     """
     there = len(lesson.rationales)
     prompt = sum(one.prompt_tokens for one in lesson.rationales)
     completion = sum(one.completion_tokens for one in lesson.rationales)
     exam_prompt, exam_completion = lesson.exam_prompt_tokens, lesson.exam_tokens
     if students is not None:
-        paid = [one for one in lesson.exam_costs if one.student in students]
-        exam_prompt, exam_completion = (
-            sum(one.prompt_tokens for one in paid),
-            sum(one.completion_tokens for one in paid),
-        )
+        paid = lesson.exam_cost(students)
+        exam_prompt, exam_completion = paid.prompt_tokens, paid.completion_tokens
     exam_prompt += lesson.tokens_of_exam_maker.prompt_tokens
     exam_completion += lesson.tokens_of_exam_maker.completion_tokens
     exams = exam_prompt + exam_completion

@@ -74,7 +74,7 @@ class Fidelity(msgspec.Struct, frozen=True):
 
     @property
     def differ(self) -> bool:
-        """Whether some two students can be told apart."""
+        """Whether some two students differ significantly."""
         return self.smallest_p < LEVEL
 
 
@@ -211,16 +211,16 @@ def _p_exchanged(asked: "Array", right: "Array", seed: int, pair: tuple[str, str
 
 
 def sentence(found: Fidelity) -> str | None:
-    """What to print first where the students cannot be told apart; None where they can."""
+    """What to print first where the students do not differ significantly; None where they do."""
     if found.differ:
         return None
     if not found.pairs:
         return (
-            "All students are copies of one. Differences between line-ups are effects of more exams, or of chance, not "
-            "of who takes them."
+            "All students are copies of one, so a line-up can be better than another only because of more exams or by "
+            "chance."
         )
     return (
-        f"The students cannot be told apart by their exams on {found.n} teaching problem{'s' * (found.n != 1)}: no two "
-        f"differ more than chance makes one differ from itself (smallest p, corrected: {found.smallest_p:.2g}). "
-        "Take differences between line-ups as effects of more exams, or of chance, not of who takes them."
+        f"The exams on {found.n} teaching problem{'s' * (found.n != 1)} show no significant difference between the "
+        f"students (smallest p, corrected: {found.smallest_p:.2g}). So if a line-up is better than another, more exams "
+        "or chance may be the reason."
     )

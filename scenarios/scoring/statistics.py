@@ -235,5 +235,5 @@ def caution(n: int, what: str = "teaching problem") -> str | None:
     return (
         f"{problems} can show {shows}. An accuracy of {ceil(n / 2)}/{n} has a 95 % interval from {low} to {high} %, "
         f"{high - low} points wide. The smallest p-value that {n} can reach is {smallest:.2g}; {reach}. "
-        f"Take the figures as a picture of these problems, not as evidence about the method."
+        "The figures describe these problems; they are no evidence about the method."
     )

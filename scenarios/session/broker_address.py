@@ -26,11 +26,11 @@ def address_of(recorded: str, run_folder: Path) -> str:
 def kept(recorded: str, run_folder: Path, chosen: str) -> Iterator[None]:
     """Keep the chosen address, or the folder of the sockets, while a session lasts; see lock_ipc_folder.
 
-    `chosen`: by the launcher, in place of `ipc`; empty: none is.
+    `chosen`: what the launcher chose in place of `ipc`, or empty. An address that the scenario names wins.
     """
     file = run_folder / FILE
     file.unlink(missing_ok=True)  # of a session that was killed
-    if chosen:
+    if chosen and recorded == "ipc":
         write_atomically(file, chosen.encode())
     try:
         with lock_ipc_folder(run_folder) if address_of(recorded, run_folder) == "ipc" else contextlib.nullcontext():

@@ -21,9 +21,15 @@ from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
 
 Overrides = Annotated[
     tuple[str, ...],
-    Parameter("--set", help="Override an entry: --set task.problems=12", negative="", show_default=False),
+    Parameter(
+        "--set", help="Change an entry of the file, such as --set task.problems=12.", negative="", show_default=False
+    ),
 ]
-Seed = Annotated[str | None, Parameter("--seed", help="Replace the seed, or the seeds of a study.")]
+Seed = Annotated[str | None, Parameter("--seed", help="Use another seed than the file's (of a study: its only seed).")]
+Problems = Annotated[
+    int | None,
+    Parameter("--problems", help="The number of problems of a class from now on: --set task.problems=N."),
+]
 AsJson = Annotated[bool, Parameter("--json", help="Print JSON.", negative="", show_default=False)]
 ScenarioFile = Annotated[Path, Parameter(help="A scenario file, such as scenarios/multi_student.yaml.")]
 StudyFile = Annotated[Path, Parameter(help="A study file, such as scenarios/studies/diversity.yaml.")]
@@ -31,7 +37,7 @@ PlannedFile = Annotated[Path, Parameter(help="A scenario or study file, or the f
 RunDir = Annotated[Path, Parameter(help="The folder of a class, such as runs/multi_student-20260101-120000.")]
 RunOrStudyDir = Annotated[Path, Parameter(help="The folder of a class or a study.")]
 Overwrite = Annotated[bool, Parameter(help="Replace the tables of an earlier export.", negative="", show_default=False)]
-RetryFailed = Annotated[bool, Parameter(help="Ask failed requests again.", negative="", show_default=False)]
+RetryFailed = Annotated[bool, Parameter(help="Repeat failed requests.", negative="", show_default=False)]
 OutDir = Annotated[Path | None, Parameter("--out", help="The run's folder; default: runs/NAME-TIME.")]
 MonitorMode = Annotated[Literal["live", "plain", "off"], Parameter(help="How to show progress.")]
 
@@ -43,7 +49,11 @@ class Time:
 
     estimate: Annotated[
         bool,
-        Parameter(help="Also estimate time, GPU-hours and idle share of each agent.", negative="", show_default=False),
+        Parameter(
+            help="Also estimate time and GPU-hours, and the share of time in which each agent is idle.",
+            negative="",
+            show_default=False,
+        ),
     ] = False
     rate: Annotated[
         tuple[str, ...],
@@ -81,9 +91,9 @@ def program(project: Path) -> cyclopts.App:
     app = cyclopts.App(
         name="run.py",
         usage="Usage: python run.py SCENARIO.yaml [OPTIONS]   or   python run.py COMMAND ...",
-        help="A classroom in which language models learn by teaching.",
-        help_epilogue="--debug shows where an error comes from; what stopped a class is in its logs/: "
-        "AGENT.log of the agent that failed, broker.log, or run.log.",
+        help="Experiments on learning by teaching with language models.",
+        help_epilogue="--debug adds the traceback of an error. The logs of a class are in logs/ of its folder: "
+        "AGENT.log of each agent, broker.log and run.log.",
         version=lambda: tomllib.loads(project.read_text())["project"]["version"],
         version_flags=["--version"],
         result_action="return_value",
@@ -91,23 +101,26 @@ def program(project: Path) -> cyclopts.App:
     )
     # Commands that need no agent; they are imported when they are called.
     for command, help in (
-        ("scenarios.studies.commands:compare", "Compare finished classes, problem by problem, with the first."),
+        ("scenarios.studies.commands:compare", "Compare finished classes with the first one, problem by problem."),
         (
             "scenarios.studies.inspect_study:report",
-            "Rebuild summary and page of a class, or of a study and all its classes, from the records of every answer.",
+            "Rebuild the summary and the page of a class or study from the recorded answers, and print the tables.",
         ),
         ("scenarios.studies.inspect_study:show", "Show any problem, rationale, exam and prompt of a class."),
         (
             "scenarios.studies.inspect_study:export",
             "Write the records of a class or study as tables: Parquet, CSV, JSON.",
         ),
-        ("scenarios.session.inspect_run:replay", "Score recorded answers under another rule, without a model."),
-        ("scenarios.studies.progress:watch", "Show a running class live, or the end of a finished one."),
-        ("scenarios.monitor.ctl:ctl", "Change a class while it runs, or show how it is going."),
-        ("scenarios.session.inspect_run:grade", "Try the grader on a JSON-lines file."),
+        ("scenarios.session.inspect_run:replay", "Score recorded answers by another rule, without a model."),
+        ("scenarios.studies.progress:watch", "Show a running class live, or the last state of a finished one."),
+        ("scenarios.monitor.ctl:ctl", "Change a class while it runs, or show its progress."),
+        ("scenarios.session.inspect_run:grade", "Grade the responses in a JSON-lines file, as a class does."),
         ("scenarios.session.slurm:slurm", "Write a batch file that runs a class on the nodes of a Slurm job."),
-        ("scenarios.session.invitations:invite", "Let an agent join a class from another host."),
-        ("scenarios.session.invitations:revoke", "Withdraw such an invitation; a running class goes on without it."),
+        ("scenarios.session.invitations:invite", "Write the file with which an agent joins a class from another host."),
+        (
+            "scenarios.session.invitations:revoke",
+            "Withdraw the invitation of an agent; a running class continues without it.",
+        ),
     ):
         app.command(command, help=help)
     return app
@@ -126,6 +139,11 @@ def with_seed(overrides: Sequence[str], seed: str | None, *, of_study: bool = Fa
     return (*overrides, f"seeds=[{seed}]" if of_study else f"seed={seed}")
 
 
+def with_problems(overrides: Sequence[str], problems: int | None) -> tuple[str, ...]:
+    """`overrides` plus the one for `--problems`."""
+    return (*overrides, *([] if problems is None else [f"task.problems={problems}"]))
+
+
 def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     """Refuse a first word that is no command, no option and no file."""
     first, *rest = words
@@ -138,7 +156,7 @@ def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     if Path(first).suffix or Path(first).is_file():
         return
     if first == "run":
-        raise ScenarioError(f"there is no command `run`: leave it out, python run.py {' '.join(rest)}".strip())
+        raise ScenarioError(f"there is no command `run`; use python run.py {' '.join(rest) or 'SCENARIO.yaml'}")
     near = difflib.get_close_matches(first, commands, n=1)
     hint = f"did you mean {near[0]}?" if near else "python run.py --help lists the commands"
     raise ScenarioError(f"{first}: no such file, and no command of this name; {hint}")

@@ -77,7 +77,7 @@ def tell_exported(out: Console, done: "Exported", to: str) -> None:
         say(out, f"{name}.{to}: {many(rows, 'row')}")
     for name, why in done.absent.items():
         say(out, f"no {name}: {why}")
-    say(out, f"All of it is in {done.folder}; docs/data.md explains the columns.")
+    say(out, f"The tables are in {done.folder}; docs/data.md explains the columns.")
 
 
 def replay(run_dir: RunDir, /, *, overrides: Overrides = (), as_json: AsJson = False) -> int:
@@ -88,8 +88,13 @@ def replay(run_dir: RunDir, /, *, overrides: Overrides = (), as_json: AsJson = F
     return COMPLETE
 
 
-def grade(pairs: Annotated[Path, Parameter(help="The file.")], /, *, as_json: AsJson = False) -> int:
-    """Try the grader on a JSON-lines file with `gold`, `response` and, optionally, `form`, `right` and `id`."""
+def grade(
+    pairs: Annotated[Path, Parameter(help="A file with a gold answer and a response in each line.")],
+    /,
+    *,
+    as_json: AsJson = False,
+) -> int:
+    """Grade the responses in a JSON-lines file with `gold`, `response` and, optionally, `form`, `right` and `id`."""
     from scenarios.report import graded_file
 
     print_result(Console(), graded_file.grade_file(pairs), graded_file.tables, as_json=as_json)

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
@@ -12,7 +11,6 @@ from broker import auth, invitation
 from broker.errors import ScenarioError
 from broker.members import BROKER
 from broker.protocol import LAST_PORT, pool_of
-from broker.version import package_version
 from scenarios.config.schema import Agent, Scenario
 from scenarios.config.validate import is_address
 from scenarios.report.console import say
@@ -22,7 +20,7 @@ from scenarios.session.run_dir import RunFolder
 from scenarios.session.running import members
 from scenarios.store.sqlite import Store
 
-AgentName = Annotated[str, Parameter(help="Name of the process: the agent's, or with replicas far, far.2, far.3 ...")]
+AgentName = Annotated[str, Parameter(help="Name of the agent, such as far; of its other replicas far.2, far.3 ...")]
 NOWHERE = re.compile(r"tcp://(0\.0\.0\.0|\[::\]|127\.[\d.]+|localhost|\[::1\]):")
 """Addresses that mean another host to every host."""
 
@@ -32,10 +30,10 @@ def invite(
     /,
     *,
     name: AgentName,
-    role: Annotated[Literal["teacher", "student"], Parameter(help="As the scenario says.")] = "student",
+    role: Annotated[Literal["teacher", "student"], Parameter(help="Role of the agent.")] = "student",
     address: Annotated[
         str | None,
-        Parameter(help="HOST or HOST:PORT of the broker as the other host sees it; default: broker.address."),
+        Parameter(help="HOST or HOST:PORT at which the other host reaches the broker; default: broker.address."),
     ] = None,
     out: Annotated[Path | None, Parameter(help="The file to write; default: NAME.invite in this folder.")] = None,
 ) -> int:
@@ -61,26 +59,21 @@ def invite(
             f"{name} is invited already\nTo invite it anew, first: python run.py revoke {folder} --name {name}"
         )
     path = (out or Path(f"{name}.invite")).absolute()
-    public, secret = auth.admit(keys, name)
+    own_keys = auth.admit(keys, name)
     try:
-        invitation.write(
-            path,
-            invitation.Invitation(
-                run=folder.path.name,
-                name=name,
-                role=role,
-                address=reached,
-                broker_key=auth.public_key(keys, BROKER),
-                public_key=public,
-                secret_key=secret,
-                version=package_version(),
-                answerer=answerer,
-                seed=scenario.seed,
-                agent=msgspec.to_builtins(agent),
-                restarts=scenario.limits.restarts,
-                run_folder=str(folder.path),
-            ),
+        invited = invitation.make(
+            name,
+            role,
+            agent,
+            run=folder.path,
+            address=reached,
+            broker_key=auth.public_key(keys, BROKER),
+            own_keys=own_keys,
+            answerer=answerer,
+            seed=scenario.seed,
+            restarts=scenario.limits.restarts,
         )
+        invitation.write(path, invited)
     except BaseException:
         auth.revoke(keys, name)
         raise

@@ -12,7 +12,6 @@ import msgspec
 from rich.console import Console
 
 from broker.errors import LbtError
-from broker.protocol import digest
 from scenarios.config.schema import Agent, Scenario
 from scenarios.report.console import say
 from scenarios.session.rerun import Extension
@@ -29,9 +28,7 @@ def check_student(folder: RunFolder, store: Store, student: Agent) -> None:
     """
     waiting = [msgspec.json.decode(one, type=Agent) for one in changes(store).joining.values()]
     extension = Extension(folder, joining=[*waiting, student])
-    # Which model the student has decides the ids of its requests, but hardly ever whether others keep theirs.
-    unknown = {name: digest("joins", name) for name in extension.scenario.pools}
-    extension.check(store, unknown | store.answerers())
+    extension.check(store, extension.expected_answerers(store))
 
 
 def go_on_with(

@@ -75,7 +75,7 @@ class AgentLauncher(broker_watch.BrokerLauncher, Protocol):
     def unkillable(self) -> Collection[str]:
         """Names of the processes that still run long after SIGKILL."""
 
-    def last_words(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         """The last error in the log of a process, in a line, and where the log is."""
 
 
@@ -244,7 +244,7 @@ class Liveness:
             self._store.note(ended.name, "restart" if ended.will_restart else "gone", ended.detail[:500])
         if ended.name == BROKER:
             if not ended.will_restart:
-                words = self._launcher.last_words(BROKER)
+                words = self._launcher.last_error(BROKER)
                 raise ClassFailure(f"the broker cannot be kept running: {ended.detail}\n{words}")
             # The next broker knows only agents that join it, and a process that hangs does not.
             self._states.clear()
@@ -320,7 +320,7 @@ class Liveness:
         return f"it is not connected; start your program with endpoint {endpoint} and name {pool} (docs/protocol.md)"
 
     def _hanging(self, name: str) -> str:
-        words = self._launcher.last_words(name)
+        words = self._launcher.last_error(name)
         return (
             f"the process of {name} does not end after SIGKILL: it hangs in the kernel, perhaps in a driver.\n{words}"
         )
@@ -330,6 +330,6 @@ class Liveness:
         end = self._last[pool]
         gone = f"agent {pool!r} has ended: {end.detail}"
         if not end.exceeded:
-            return f"{gone}\n{self._launcher.last_words(end.name)}"
+            return f"{gone}\n{self._launcher.last_error(end.name)}"
         more = 2 * getattr(self._limits, end.exceeded)
         return f"{gone}\nOn a busy or slow machine allow it more time: resume with --set limits.{end.exceeded}={more:g}"

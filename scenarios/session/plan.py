@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 AT_MOST = "at most"
+ESTIMATED = "at most, estimated"
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,46 +73,54 @@ def unprotected(scenario: Scenario) -> list[str]:
 def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     lesson, exam, task, teacher = scenario.lesson, scenario.exam, scenario.task, scenario.teacher.name
     source = task.family or Path(task.file or "").name
-    taught = "rationale" if lesson.material == "rationale" else "problem and nothing but the answer"
-    greedy = " once greedily, then" if lesson.greedy else ""
-    yield (
-        f"{many(task.problems, 'teaching problem')} of {source}, drawn with seed {scenario.seed}, each with at most "
-        f"{many(exam.problems, 'exam problem')} that {exam.invent.by or teacher} writes."
+    taught = "it" if lesson.material == "rationale" else "the problem with nothing but its answer"
+    greedy = " once greedily (temperature 0) and" if lesson.greedy else ""
+    exams = (
+        f"each with at most {many(exam.problems, 'exam problem')} that {exam.invent.by or teacher} writes"
         if exam.maker == "invented"
-        else f"{many(task.problems, 'teaching problem')} of {source}, {_exam_problems(exam)}, drawn with seed "
-        f"{scenario.seed}."
+        else _exam_problems(exam)
     )
+    yield f"Seed {scenario.seed} draws {many(task.problems, 'teaching problem')} of {source}, {exams}."
     if exam.abstain_below is not None:
         yield (
-            f"A problem whose nearest exam problem is less similar than {exam.abstain_below:g} has no exams, and "
-            "self-consistency decides; how many there are shows when the class begins."
+            f"If the most similar exam problem of a problem is less similar than {exam.abstain_below:g}, the problem "
+            "has no exams, and the majority vote chooses its answer. The class counts these problems when it begins."
         )
     if exam.maker == "invented":
         by = exam.invent.by or teacher
         yield (
-            f"{by} writes {many(exam.invent.candidates, 'exam problem')} like each, and answers each of them "
-            f"{_times(exam.invent.answers)}; the first ones with an answer that more than half agree on are used. A "
-            "problem for which there are none has no exams, and self-consistency decides."
+            f"{by} writes {many(exam.invent.candidates, 'candidate')} for exam problems like each teaching problem, "
+            f"and answers each candidate {_times(exam.invent.answers)}. The first candidates with an answer that more "
+            "than half agree on are the exam problems. A teaching problem without any has no exams, and the majority "
+            "vote chooses its answer."
         )
-    yield f"{teacher} answers each{greedy} {_times(lesson.rationales)} with a sampled rationale."
+    yield (
+        f"{teacher} solves each problem{greedy} {_times(lesson.rationales)} with sampling. Each sampled solution is a "
+        "rationale."
+    )
     if lesson.self_debug:
         yield f"{teacher} repairs once each program that fails a visible case; the better one counts and is taught."
-    begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "Under each rationale"
+    begins = "As soon as a rationale has an answer" if exam.allocation == "full" else "For each rationale"
+    names = [student.name for student in scenario.students]
+    reads, answers = ("reads", "answers") if len(names) == 1 else ("read", "answer")
     yield (
-        f"{begins}, {_answer([student.name for student in scenario.students])} its exam problems, each "
-        f"{_times(exam.repeats)}, with the {taught} as their example."
+        f"{begins}, {several(names)} {reads} {taught} as an example and {answers} each exam problem "
+        f"{_times(exam.repeats)}."
     )
     for entry in scenario.entries:
         if entry.copies > 1:
-            yield f"{several(copy_names(entry))} are copies of {entry.name}: one model, each with draws of its own."
+            yield (
+                f"{several(copy_names(entry))} are copies of {entry.name}: they share one model, and each samples its "
+                "own answers."
+            )
     for student in scenario.students:
         if own := scenario.own_sampling(student):
-            yield f"{student.name} draws its exam answers otherwise than exam.sampling says: {entries(own)}."
+            yield f"{student.name} samples its exam answers with its own settings: {entries(own)}."
     if exam.allocation != "full":
-        worse = ", or for answers that do worse than another by confidence bounds" * (exam.allocation == "halving")
+        worse = ", or an answer does worse than another by confidence bounds" * (exam.allocation == "halving")
         yield (
-            f"These are at most {many(counted.exam_answers, 'exam')}. They begin once all rationales of a problem are "
-            "there, and come in rounds: none where all rationales have one answer, none once no exam can change the "
+            f"These are at most {many(counted.exam_answers, 'exam')}. They come in rounds, once all rationales of a "
+            "problem are written. Exams are left out if all rationales have the same answer, or no exam can change the "
             f"choice{worse}."
         )
     if exam.questions:
@@ -120,13 +129,13 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
         yield "Each student repairs once each program of its exams that fails a visible case; the better one counts."
     if exam.score == "logprob":
         yield (
-            "Each student also says once per rationale and exam problem how likely it finds the worked solution; "
+            "Each student also computes once for each rationale and exam problem how likely the worked solution is; "
             "these dense scores choose an answer, too."
         )
     if lesson.equal_cost:
         yield (
-            f"When a problem is complete, {teacher} writes as many further rationales as its exams cost in tokens, "
-            f"at most {MOST}; they are not examined, and vote for SC at M1's cost."
+            f"When a problem is complete, {teacher} writes further rationales with as many tokens as its exams, at "
+            f"most {MOST} of them. No student reads them; they are votes for SC at M1's cost (a baseline)."
         )
     repeats = _times(exam.problems * exam.repeats)
     if "students_alone" in scenario.baselines:
@@ -136,7 +145,10 @@ def _order_observe(scenario: Scenario, counted: Counts) -> Iterator[str]:
     if "universal" in scenario.baselines:
         yield f"{teacher} names the rationale of a problem that agrees best with the others (universal SC, a baseline)."
     baselines = "greedy decoding and self-consistency" if lesson.greedy else "self-consistency"
-    yield f"Per problem, exam scores choose an answer (MAX, SUM), next to {baselines}."
+    yield (
+        "For each problem the exam scores choose one of the answers, by the rules MAX, SUM and AVG. For comparison: "
+        f"{baselines} (the majority vote)."
+    )
 
 
 def _exam_problems(exam: Exam) -> str:
@@ -157,19 +169,19 @@ def _order_learn(scenario: Scenario, counted: Counts) -> Iterator[str]:
         )
     else:
         yield (
-            f"Rationales of a problem whose scores ({scores}) differ by more than {learn.gap:g} make pairs, at most "
+            f"Rationales of a problem make pairs if their scores ({scores}) differ by more than {learn.gap:g}, at most "
             f"{counted.pairs_per_problem} per problem."
         )
     yield (
-        f"{teacher} is trained on them ({recipe.method}, {'an adapter' if recipe.lora else 'all weights'}): "
-        f"{', '.join(learn.arms)}, each {_times(learn.seeds)} from the same weights, on equally many."
+        f"{teacher} is trained on them ({recipe.method}, {'an adapter' if recipe.lora else 'all weights'}) in these "
+        f"variants: {', '.join(learn.arms)}; each {_times(learn.seeds)}, from the same weights, on the same number."
     )
     of = f" of {Path(learn.held_out_file).name}" if learn.held_out_file else ""
     again = f" The teacher of {learn.lead} then begins the next of {learn.rounds} rounds." if learn.rounds > 1 else ""
     yield (
-        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')}{of} greedily and "
-        f"{_times(learn.samples)} sampled; the trained ones write {many(learn.rationales, 'new rationale')} per "
-        f"teaching problem for the same exams.{again}"
+        f"The original and every trained teacher answer {many(learn.held_out, 'held-out problem')}{of} once greedily "
+        f"and {_times(learn.samples)} with sampling. The trained ones also write "
+        f"{many(learn.rationales, 'new rationale')} per teaching problem, for the same exams.{again}"
     )
 
 
@@ -178,9 +190,13 @@ def _order_rewrite(scenario: Scenario) -> Iterator[str]:
     yield (
         f"Of the first {many(first, 'rationale')} of a problem {scenario.teacher.name} rewrites the best "
         f"{min(iterate.beam, first)} with which a student failed an exam, {_times(iterate.revisions)} for each such "
-        f"student: from at most {many(iterate.mistakes, 'wrong answer')} of that student, and what misled it."
+        f"student. It uses at most {many(iterate.mistakes, 'wrong answer')} of that student, and its own reasons for "
+        "them."
     )
-    yield "The new rationales are examined like any other, and compared with level 1 at as many completions."
+    yield (
+        "Students take exams with the new rationales, too. The comparison is level 1 with the same number of "
+        "completions."
+    )
 
 
 def _order_iterate(scenario: Scenario, counted: Counts) -> Iterator[str]:
@@ -191,12 +207,12 @@ def _order_iterate(scenario: Scenario, counted: Counts) -> Iterator[str]:
     yield (
         f"{many(iterate.rounds, 'round')}: {_answer(students)} {many(counted.minibatch, 'training item')} with each "
         f"set; {teacher} says {_times(iterate.reflections)} per set what misled them, and writes "
-        f"{many(iterate.revisions, 'new set')} for each."
+        f"{many(iterate.revisions, 'new set')} for each set."
     )
     yield (
         f"{teacher} answers {many(counted.score_items, 'training item')} with every set; the best "
         f"{'is' if iterate.beam == 1 else f'{iterate.beam} are'} kept. Its answers to held-out items with the best "
-        "one are reported, and choose nothing."
+        "set are only reported."
     )
     if iterate.curriculum != "all":
         first = iterate.curriculum.partition("_")[0]
@@ -204,7 +220,7 @@ def _order_iterate(scenario: Scenario, counted: Counts) -> Iterator[str]:
     if iterate.baselines:
         yield f"For comparison: {', '.join(iterate.baselines)}."
     if iterate.repeats > 1:
-        yield f"All of this {_times(iterate.repeats)}, independently."
+        yield f"The class does all of this {_times(iterate.repeats)}, independently."
 
 
 def _answer(names: Sequence[str]) -> str:
@@ -235,7 +251,7 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "invented_answers", "their writer's answers", AT_MOST
     yield "exam_answers", "exam answers (EAs)", AT_MOST
     if counted.further_rationales:
-        yield "further_rationales", "further TRs, for SC at M1's cost", "about, at most"
+        yield "further_rationales", "further TRs, for SC at M1's cost", ESTIMATED
     if counted.alone_answers:
         yield "alone_answers", "students' answers without a TR", ""
     if counted.judgements:
@@ -261,7 +277,7 @@ def _labels(scenario: Scenario, counted: Counts) -> Iterator[tuple[str, str, str
         yield "own_answers", "teacher's own answers, training", AT_MOST
         yield "held_out_answers", "teacher's own answers, held out", AT_MOST
     yield "requests", "requests", AT_MOST
-    yield "prompt_tokens", "prompt tokens", "about, at most"
+    yield "prompt_tokens", "prompt tokens", ESTIMATED
     yield "completion_tokens", "completion tokens", AT_MOST
 
 
@@ -272,14 +288,14 @@ def tables(scenario: Scenario, counted: Counts, rows: Sequence[PlanRow], notes: 
 
     from scenarios.report.layout import Ruled, Sentences, Trimmed
 
-    amounts = Ruled(f"{scenario.name}: what it asks")
+    amounts = Ruled(f"{scenario.name}: problems, requests and tokens")
     amounts.add_column("what")
     amounts.add_column("how many", right=True)
     amounts.add_column("")
     for field, label, note in _labels(scenario, counted):
         amounts.add_row(label, f"{getattr(counted, field):,}", note)
     if counted.cost is not None:
-        amounts.add_row("cost", money(counted.cost), "about, at most")
+        amounts.add_row("cost", money(counted.cost), ESTIMATED)
     steps = [Sentences(f"{number}. {step}") for number, step in enumerate(order(scenario, counted), 1)]
     sitting: list[RenderableType] = [Text(), seating(rows)] if rows else []
     sitting += [Sentences(note) for note in notes]

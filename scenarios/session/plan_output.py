@@ -65,7 +65,7 @@ def time_table(found: TimeEstimate) -> "RenderableType":
 
     rows = Ruled("How long it takes, estimated")
     rows.add_column("agent", fold=True)
-    rows.add_column("on", fold=True)
+    rows.add_column("device", fold=True)
     for heading in ("requests", "at once", "prompt\ntokens", "cached", "completion\ntokens", "busy", "idle"):
         rows.add_column(heading, right=True)
     for one in found.agents:
@@ -94,7 +94,7 @@ def _gpu_words(found: TimeEstimate) -> str:
         return ""
     words = f" {found.gpu_hours:,.1f} GPU-hours on {many(found.gpus, 'GPU')}, busy for {found.busy_gpu_hours:,.1f}."
     if unused := found.gpus_without_agents:
-        words += f" No agent sits on {called(*unused)}; more replicas of an agent would."
+        words += f" No agent uses {called(*unused)}; with more replicas an agent would."
     return words
 
 

@@ -1,6 +1,6 @@
 """The messages of requests, as they are sent, and the prompts that agents make of them, as they are kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 import msgspec
@@ -60,6 +60,11 @@ class RequestMessages:
         if KINDS[request.kind].prompted:
             self._sent[request.id] = weighted
         return weighted
+
+    def forget(self, request_ids: Iterable[str]) -> None:
+        """Keep no message of requests that are withdrawn; one that has a result all the same is made anew."""
+        for id in request_ids:
+            self._sent.pop(id, None)
 
     def prompt(self, request: Request) -> Chain:
         """The prompt of a request as it is kept, once it has a result; empty: there is none, or it is not known."""

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from broker.errors import ScenarioError
+from broker.protocol import digest
 from scenarios.config import load
 from scenarios.config.schema import Agent, Scenario
 from scenarios.config.student_file import with_student
@@ -69,15 +70,16 @@ class Extension:
         self._before, self.scenario = folder.scenario(), folder.scenario(tuple(overrides))
         for student in joining:
             self.scenario = with_student(self.scenario, student)
-        self._changed = load.asked_differs(self._before, self.scenario)
+        self.changed = load.asked_differs(self._before, self.scenario)
+        """The entries that change what is asked, as KEY: OLD -> NEW."""
         without_answers = folder.without_answers(self._before)
         if fixed := load.beyond_extension(self._before, self.scenario, without_answers):
-            raise _refused(fixed)
+            raise refused(fixed)
 
     @property
     def unchanged(self) -> str:
         """What to say where the class asks the same as before; empty: it asks more."""
-        if self._changed:
+        if self.changed:
             return ""
         with Store(self._folder.path) as store:
             complete = facts_from(store).status == "complete"
@@ -88,6 +90,20 @@ class Extension:
         """Keep the new problems; see `check`, which is called first."""
         if larger := self.check(store, answerers):
             store.keep_bank(larger)
+
+    def expected_answerers(self, store: Store) -> dict[str, str]:
+        """By name, the answerer digests as far as they are known before any model is loaded.
+
+        A new student has that of an agent with the same settings; a made-up one if there is none, which hardly ever
+        decides whether the others are asked the same.
+        """
+        known = store.answerers()
+        settings = {
+            one.name: digest("expected", one.model, one.persona, one.engine, one.dtype, one.thoughts, one.engine_args)
+            for one in (self.scenario.teacher, *self.scenario.students)
+        }
+        alike = {made_up: known[name] for name, made_up in settings.items() if name in known}
+        return {name: alike.get(made_up, made_up) for name, made_up in settings.items()} | known
 
     def check(self, store: Store, answerers: Mapping[str, str]) -> Bank | None:
         """Draw the new problems, and check that everything that was asked is asked again.
@@ -124,7 +140,7 @@ class Extension:
         if lost:
             answered = sum(store.find(id) is not None for id in lost)
             count = f"{many(len(lost), 'request')} ({answered:,} answered) are not among those that it asks so far"
-            raise _refused([*self._changed, count])
+            raise refused([*self.changed, count])
         return larger
 
     def _asked(
@@ -153,7 +169,8 @@ class Extension:
         return asked
 
 
-def _refused(changed: Sequence[str]) -> ScenarioError:
+def refused(changed: Sequence[str]) -> ScenarioError:
+    """The error for an extension that would change these entries."""
     return ScenarioError(
         f"an extended class asks all that it asked before, and more; this would change it:\n{'; '.join(changed)}\n"
         "For that, start a new class: python run.py SCENARIO.yaml --set ..."
@@ -172,7 +189,8 @@ def replayed(folder: RunFolder, overrides: Sequence[str]) -> tuple[Summary, dict
     if beyond := load.beyond_replay(old, new):
         raise ScenarioError("replay scores what was recorded; this would be another class:\n" + "; ".join(beyond))
     with load.located(folder.scenario_file, overrides):
-        summary, missing = folder.summarize(new)
+        rebuilt = folder.rebuild(new)
+    summary, missing = rebuilt.summary, rebuilt.missing
     replay: dict[str, object] = {"changed": load.difference(old, new), "never_asked": missing}
     said = []
     if new.exam.allocation != "full" and old.exam.allocation == "full":

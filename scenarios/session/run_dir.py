@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import count
@@ -61,7 +61,7 @@ class Rebuilt(NamedTuple):
     missing: dict[str, int]
     """Requests without a result, by stage."""
     outcome: Outcome
-    asked: frozenset[str]
+    asked: Set[str]
     """See `RecordedClass.asked`."""
 
 
@@ -70,9 +70,11 @@ class RunFolder:
 
     Args:
         path: the folder, which need not exist yet.
+        options: with which `resume` goes on as the class runs now.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: str = "") -> None:
+        self.options = options
         self.path = Path(os.path.expanduser(path)).absolute()
         self.scenario_file = self.path / "scenario.yaml"
         self.logs = self.path / "logs"
@@ -122,7 +124,12 @@ class RunFolder:
         """A sentence that says how to continue the class."""
         if not self.used:
             return f"{self} holds no run to continue: move class.db back if it was moved."
-        return f"Go on with: python run.py resume {self}"
+        return f"Go on with: {self.resume}"
+
+    @property
+    def resume(self) -> str:
+        """The command that continues the class."""
+        return f"python run.py resume {self} {self.options}".rstrip()
 
     @property
     def report_later(self) -> str:
@@ -191,12 +198,9 @@ class RunFolder:
             ScenarioError: the folder contains no run, or an override is wrong.
         """
         if not self.used:
-            what = (
-                "is the folder of a study; its classes are in runs/"
-                if (self.path / "study.yaml").is_file()
-                else ("is not the folder of a run: it has no scenario.yaml with a class.db")
-            )
-            raise ScenarioError(f"{self} {what}")
+            if (self.path / "study.yaml").is_file():
+                raise ScenarioError(f"{self} is the folder of a study; its classes are in runs/")
+            raise ScenarioError(f"{self} is not the folder of a run: it has no scenario.yaml with a class.db")
         return load.read(self.scenario_file, overrides)
 
     def bank(self, scenario: Scenario, store: Store) -> Bank:
@@ -286,8 +290,8 @@ class RunFolder:
             return None
         with ClassGrader() as grader:
             level = self.level(scenario, bank, store, grader.same)
-            step, reused = replay(level, level.begin(), store.find_all)
-        votes = {id for (id,) in store.rows("SELECT request_id FROM result WHERE stage = ?", VOTES)}
+            votes = {id for (id,) in store.rows("SELECT request_id FROM result WHERE stage = ?", VOTES)}
+            step, reused = replay(level, level.begin(), store.find_all, lambda one: one.arm or one.id in votes)
         store.name_stages({one.id: one.stage for one in step.shared if one.id in votes and one.stage != VOTES})
         if not level.finished:
             return None
@@ -307,9 +311,10 @@ class RunFolder:
         with Store(self.path) as store, ClassGrader() as grader:
             if (bank := store.bank()) is None:
                 raise ScenarioError(f"{self}: this class stopped before it had any problems\n{self.go_on}")
-            asked = keep(self.only(scenario, bank))
-            level = steered(scenario, asked, store, grader.same)
-            step, _ = replay(level, level.begin(), store.find_all)
+            level = steered(scenario, keep(self.only(scenario, bank)), store, grader.same)
+            used: set[str] = set()
+            step, _ = replay(level, level.begin(), store.find_all, lambda one: used.add(one.id))
+            used.update(one.id for one in step.shared)
             spent, notes, merged = spent_in(self.path), server_notes_in(self.path), merged_in(self.path)
             facts = facts_from(store, level.not_asked)
             facts = msgspec.structs.replace(facts, spent=spent, server_notes=notes, merged=merged)
@@ -317,13 +322,7 @@ class RunFolder:
                 facts = msgspec.structs.replace(facts, status="running")
             outcome = level.outcome()
             bank = bank.with_exams(outcome.invented)
-            used = frozenset(one.id for one in step.shared)
             yield RecordedClass(scenario, bank, store, outcome, step.requests, facts, grader.same, used)
-
-    def summarize(self, scenario: Scenario) -> "tuple[Summary, dict[str, int]]":
-        """The summary of the recorded results under `scenario`, and the number of missing requests by stage."""
-        rebuilt = self.rebuild(scenario)
-        return rebuilt.summary, rebuilt.missing
 
     def rebuild(self, scenario: Scenario) -> Rebuilt:
         """What the recorded results come to under `scenario`."""

@@ -15,7 +15,7 @@ import msgspec
 
 from broker.client import Client
 from broker.delivery import Received
-from broker.errors import LbtError, StoreError, database_in_words
+from broker.errors import LbtError, PlacementError, StoreError, database_in_words
 from broker.printable import printable
 from broker.protocol import RESULTS, Ack, Drain, Joined, Lost, Quiet, WireError, pool_of
 from broker.work_messages import Failed, Message, Progress
@@ -104,8 +104,9 @@ class ClassRunner:
         self._messages = RequestMessages(level, store, self._pools, weights, keep_file, prompt_of)
         self._due = DueRequests(self._pools)
         self._steering = Steering(
-            scenario, store, client, self._due, level, self._take, control, check_student, launcher, processes, clock
-        )
+            scenario, store, client, self._due, level, self._take, self._messages.forget, control, check_student,
+            launcher, processes, clock,
+        )  # fmt: skip
         self._wanted: list[tuple[str, str, int, int, str, str]] = []
         """What level 3 wants results for, as rows of the table `asked` that are not written yet."""
         self._totals: Mapping[str, int] = {}
@@ -123,7 +124,7 @@ class ClassRunner:
         """Run until the level is finished, Ctrl-C, or a failure. Problems of a class are returned, not raised."""
         reused = 0
         try:
-            step, reused = replay(self._level, self._level.begin(), self._store.find_all)
+            step, reused = replay(self._level, self._level.begin(), self._store.find_all, _is_of_an_arm)
             self._queue(step)
             self._keep_wanted()
             while not self._level.finished:
@@ -145,8 +146,8 @@ class ClassRunner:
             self._keep_totals()
             self._store.note("", "finished", "(every request is answered)")
             # The launcher would end the processes, too, but perhaps before the last feedback has reached them. A
-            # process that dies meanwhile changes nothing.
-            with contextlib.suppress(ClassFailure):
+            # process that dies meanwhile changes nothing, nor does a lost cluster.
+            with contextlib.suppress(ClassFailure, PlacementError):
                 self._dismiss(FAREWELL_S)
         except sqlite3.Error as error:
             reason = self._store.misplaced or f"{self._store.path}: {database_in_words(error)}"
@@ -192,10 +193,12 @@ class ClassRunner:
 
     def _receive(self, timeout: float) -> None:
         received = self._client.receive(timeout)
-        results = {
-            r.request_id: r.message for r in received if type(r.message).__name__ in RESULTS and self._may_answer(r)
-        }
+        results: dict[str, Message] = {}
         for one in received:
+            if type(one.message).__name__ in RESULTS:
+                if self._may_answer(one):
+                    results[one.request_id] = one.message
+                continue
             match one.message:
                 case Joined():
                     self._liveness.joined(one.message)
@@ -270,7 +273,7 @@ class ClassRunner:
         """Queue what became due and has no result yet, and tell the agents and the monitor what is new."""
         if step == NOTHING:  # nearly always so
             return
-        step, _ = replay(self._level, step, self._store.find_all)
+        step, _ = replay(self._level, step, self._store.find_all, _is_of_an_arm)
         self._queue(step)
         self._announce(step)
 
@@ -326,3 +329,8 @@ class ClassRunner:
                 return
             self._receive(POLL_S)
             self._liveness.check({})
+
+
+def _is_of_an_arm(request: Request) -> bool:
+    """Whether it is recorded for what its result was wanted; see `Step.wanted`."""
+    return bool(request.arm)

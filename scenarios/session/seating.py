@@ -43,10 +43,10 @@ def seating(rows: Sequence["PlanRow"]) -> "RenderableType":
         seats.add_row(*map(harmless, (row.name, row.role, row.model, row.size, row.engine, row.device)))
     whys = dict.fromkeys(row.why for row in rows if row.why)
     reasons = [Sentences(f"{several([row.name for row in rows if row.why == why])}: {why}") for why in whys]
-    memory = Ruled("Memory, about, in GB (10^9 bytes)")
+    memory = Ruled("Estimated memory, in GB (10^9 bytes)")
     memory.add_column("agent", fold=True)
-    in_all = "in all" if rows is all_rows else "in all,\neach"
-    for heading in ("weights", "keys and\nvalues", "engine\nitself", in_all, "share of\nits GPUs"):
+    total = "total" if rows is all_rows else "total\nof each"
+    for heading in ("weights", "KV cache", "engine", total, "share of\nits GPUs"):
         memory.add_column(heading, right=True)
     for row in (row for row in rows if row.weights_mb):
         mbs = (row.weights_mb, row.cache_mb, row.engine_mb)

@@ -3,14 +3,15 @@
 The processes of the agents come in as `ClassAgents`: this package does not know which they are.
 """
 
+import gc
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from rich.console import Console
 
@@ -32,13 +33,22 @@ from scenarios.session.run_dir import RunFolder
 from scenarios.session.runner import ClassRunner
 from scenarios.session.steering import ClassProcesses, over_budget
 from scenarios.session.time_sharing import TimeSharing
-from scenarios.store.changes import changes, dropped_agents
+from scenarios.store.changes import EXTENDS, changes, dropped_agents
 from scenarios.store.prompts import Parts
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 
 STOP_S = 3.0
 """How long processes may take to end before they are killed."""
+GC_THRESHOLD = 50_000
+"""New objects after which Python looks for reference cycles while a class runs: results make many, and no cycles."""
+
+
+class Asked(TypedDict, total=False):
+    """What a session asks besides what is missing; see `hold`."""
+
+    retry_failed: bool
+    extension: Extension | None
 
 
 class ClassLauncher(ClassProcesses, Protocol):
@@ -52,7 +62,7 @@ class ClassLauncher(ClassProcesses, Protocol):
 
 
 class ClassAgents(Protocol):
-    """The agents of a class, connected to its broker: see agents/placement/crew.py."""
+    """The agents of a class, connected to its broker: see agents/placement/class_agents.py."""
 
     @property
     def answerers(self) -> Mapping[str, str]:
@@ -131,6 +141,9 @@ def hold(
             if extension.joining and not over_budget(store):
                 agents.check_ready()  # a class goes on without a student that cannot join, so nothing is changed before
             extension.prepare(store, answerers)
+            # The event comes before the scenario: of a class that is killed in between, `resume` completes the old one
+            # and `extend` can be repeated. The other way round, the larger class would be shown as complete.
+            store.note("", EXTENDS, "; ".join(extension.changed))
         store.keep_answerers(answerers)
         folder.keep(scenario)
         note_added(store, scenario)
@@ -158,7 +171,7 @@ def hold(
         except sqlite3.Error as error:  # the disk is full, and that may have ended the class before
             ending = ending if ending.status == "failed" else Ending("failed", in_words(error))
         if store.misplaced:
-            return RunFolder(store.folder), Ending("failed", store.misplaced)
+            return RunFolder(store.folder, folder.options), Ending("failed", store.misplaced)
     return folder, ending
 
 
@@ -172,6 +185,17 @@ def _check_prompts(store: Store, folder: RunFolder, agents: ClassAgents) -> None
             f"has version {', '.join(sorted(now))}, which would mix them up.\n"
             "Go on with the version of the program that began it, or start a new class. report and watch still read it."
         )
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Look for reference cycles less often: see GC_THRESHOLD."""
+    before = gc.get_threshold()
+    gc.set_threshold(GC_THRESHOLD)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _teach(
@@ -221,7 +245,7 @@ def _teach(
                 )
                 if scenario.task.sandbox == "none" and any(one.form == "code" for one in bank.problems):
                     store.note("", "unprotected", "programs of models run without a sandbox")
-                with interrupts.first(runner.drain):
+                with interrupts.on_first_signal(runner.drain), _fewer_collections():
                     ending = runner.run()
                 if grader.given_up:
                     store.note("", "not_compared", str(grader.given_up))

@@ -105,12 +105,10 @@ def slurm(
     out_dir: OutDir = None,
     overrides: Overrides = (),
     seed: Seed = None,
-    nodes: Annotated[
-        int, Parameter(help="Nodes of the job; default: one for the class, and one for each process.")
-    ] = 0,
+    nodes: Annotated[int, Parameter(help="Nodes of the job; 0: one for the class, and one for each process.")] = 0,
     cpus: Annotated[int, Parameter(help="Cores of each process.")] = 8,
     sbatch: Annotated[
-        tuple[str, ...], Parameter(help="A further option of the job, as --sbatch=--partition=gpu.", negative="")
+        tuple[str, ...], Parameter(help="A further option of the job, such as --sbatch=--partition=gpu.", negative="")
     ] = (),
     file: Annotated[Path | None, Parameter(help="The file to write; default: NAME.sbatch in this folder.")] = None,
     overwrite: Annotated[
@@ -121,6 +119,7 @@ def slurm(
     """Write a batch file that runs a class on the nodes of a Slurm job."""
     overrides = with_seed(overrides, seed)
     described = load.read(scenario, overrides)
+    _check_engines(described)
     far = list(far_processes(described))
     moved = [*overrides, *job_overrides(described)]
     with load.located(scenario, moved):
@@ -154,11 +153,10 @@ def slurm(
 
 def far_processes(scenario: Scenario) -> Iterator[FarProcess]:
     """The processes that run on other nodes: all but servers, programs of the user, and a teacher to be trained."""
-    for agent in scenario.agents:
-        if _goes(scenario, agent):
-            role = "teacher" if agent is scenario.teacher else "student"
-            for number in range(1, agent.replicas + 1):
-                yield FarProcess(replica(agent.name, number), role, _gpus(agent))
+    for place, agent in _far_agents(scenario):
+        role = "teacher" if place == "teacher" else "student"
+        for number in range(1, agent.replicas + 1):
+            yield FarProcess(replica(agent.name, number), role, _gpus(agent))
 
 
 def job_overrides(scenario: Scenario) -> list[str]:
@@ -167,13 +165,10 @@ def job_overrides(scenario: Scenario) -> list[str]:
     Slurm numbers the GPUs of each process from 0, so entries about GPUs keep their number alone.
     """
     changed = [f"limits.empty_pool_s={max(PATIENCE_S, scenario.limits.empty_pool_s):g}"]
-    for place, agent in zip(
-        ("teacher", *(f"students.{i}" for i in range(len(scenario.entries)))), scenario.agents, strict=True
-    ):
-        if _goes(scenario, agent):
-            changed.append(f"{place}.elsewhere=true")
-            if _gpus(agent) > 1 or isinstance(agent.gpu, int):
-                changed.append(f"{place}.gpu={list(range(_gpus(agent)))}")
+    for place, agent in _far_agents(scenario):
+        changed.append(f"{place}.elsewhere=true")
+        if _gpus(agent) > 1 or isinstance(agent.gpu, int):
+            changed.append(f"{place}.gpu={list(range(_gpus(agent)))}")
     return changed
 
 
@@ -207,8 +202,25 @@ def batch_file(
     )
 
 
-def _goes(scenario: Scenario, agent: Agent) -> bool:
-    return agent.engine not in STAY and not (agent is scenario.teacher and 2 in scenario.levels)
+def _far_agents(scenario: Scenario) -> Iterator[tuple[str, Agent]]:
+    """The agents that run on other nodes, each with its place in the scenario: `teacher`, `students.0`."""
+    if 2 not in scenario.levels and scenario.teacher.engine not in STAY:
+        yield "teacher", scenario.teacher
+    for number, student in enumerate(scenario.entries):
+        if student.engine not in STAY:
+            yield f"students.{number}", student
+
+
+def _check_engines(scenario: Scenario) -> None:
+    """Raises ScenarioError: agents leave their engine to the host. It names them all, and what to add."""
+    far = _far_agents(scenario)
+    names = {place: agent.name for place, agent in far if agent.engine == "auto" and agent.model != "simulated"}
+    if names:
+        more = " ".join(f"--set {place}.engine=vllm" for place in names)
+        raise ScenarioError(
+            f"engine: auto depends on the host, and these agents run on other nodes: {', '.join(names.values())}\n"
+            f"Name the engine of each, transformers or vllm: {more}"
+        )
 
 
 def _gpus(agent: Agent) -> int:

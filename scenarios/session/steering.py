@@ -48,6 +48,7 @@ class Steering:
         due: its requests without a result.
         level: its level.
         take: queues and announces what became due.
+        forget: frees what the class keeps of requests that it has sent, by their ids.
         control: where commands come in; None: none come.
         check_student: raises an LbtError where a student cannot join.
         launcher: ends the processes of a student that was dropped.
@@ -63,6 +64,7 @@ class Steering:
         due: DueRequests,
         level: SteeredLevel,
         take: Callable[[Step], None],
+        forget: Callable[[Sequence[str]], None],
         control: ControlFolder | None,
         check_student: Callable[[Agent], None],
         launcher: SeatLauncher,
@@ -75,6 +77,7 @@ class Steering:
         self._due = due
         self._level = level
         self._take = take
+        self._forget_messages = forget
         self._control = control
         self._check_student = check_student
         self.joins = False
@@ -137,8 +140,7 @@ class Steering:
         self._store.note("", changes.PAUSED)
         self._paused_at = self._clock()
         # The broker forgets what its agents have not begun; results of what they work on count all the same.
-        withdrawn = self._due.withdraw()
-        self._forget(withdrawn)
+        self._forget(self._due.withdraw())
         return "paused: requests that agents work on finish, and no other begins"
 
     def _resume(self, _: str) -> str:
@@ -217,15 +219,16 @@ class Steering:
         if agent not in changes.dropped_agents(self._scenario, self._changes.dropped):
             return
         for name in self._processes.get(agent, ()):
-            if pid := self._launcher.send_away(name):
+            if pid := self._launcher.stop_child(name):
                 # Below 0 is a process of another host, where its pid means nothing here.
                 self._client.send(Gone(name=name, detail=DROPPED_AGENT, pid=max(pid, 0)))
 
     def _forget(self, ids: Sequence[str]) -> None:
-        """Let broker and client forget requests that were sent."""
+        """Let broker, client and class forget requests that were sent."""
         for start in range(0, len(ids), ACKNOWLEDGED):
             self._client.send(Ack(request_ids=tuple(ids[start : start + ACKNOWLEDGED])))
         self._client.settle(ids)
+        self._forget_messages(ids)
 
 
 def over_budget(store: Store) -> Ending | None:

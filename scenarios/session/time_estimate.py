@@ -253,11 +253,11 @@ def _assumptions(
     yield (
         f"Every completion has {many(answer_tokens, 'token')}, or max_tokens where that is less (--answer-tokens)."
         if answer_tokens
-        else "Every completion is as long as max_tokens allows, which is too long: --answer-tokens 300 says their mean."
+        else "Every completion is as long as max_tokens allows, which is too long; --answer-tokens 300 sets their mean."
     )
     yield (
         f"A problem has {many(problem_tokens, 'token')}. Every rationale is distinct and has an answer, so all its "
-        "exams are asked."
+        "exams take place."
     )
     if scenario.exam.allocation != "full":
         yield (

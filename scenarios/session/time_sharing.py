@@ -15,11 +15,11 @@ from scenarios.session.liveness import TURN_OVER
 class SeatLauncher(Protocol):
     """The part of a launcher that time sharing needs."""
 
-    def bring(self, name: str) -> None:
-        """Start a process that rests."""
+    def start_child(self, name: str) -> None:
+        """Start a process that was stopped, or not started with the class."""
 
-    def send_away(self, name: str) -> int:
-        """End a process until it is brought back; this does not count as a death. Returns its pid; 0: none runs."""
+    def stop_child(self, name: str) -> int:
+        """End a process until `start_child`; this does not count as a death. Returns its pid; 0: none runs."""
 
 
 class TimeSharing:
@@ -46,11 +46,11 @@ class TimeSharing:
         if not waiting:
             return
         for name in self._processes.get(self.current, ()):
-            pid = self._launcher.send_away(name)
+            pid = self._launcher.stop_child(name)
             self._client.send(Gone(name=name, detail=TURN_OVER, pid=pid))
         self.current = waiting[0]
         for name in self._processes[self.current]:
-            self._launcher.bring(name)
+            self._launcher.start_child(name)
 
     def present(self, outstanding: Mapping[str, int]) -> dict[str, int]:
         """Unanswered requests of the agents that should run: the current one and those that are external."""

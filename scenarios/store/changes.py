@@ -18,6 +18,9 @@ JOINS, ADDED, NOT_ADDED = "joins", "added", "not_added"
 """Kinds of events. The detail of `resumed` is the length of the pause in seconds, that of `budget` the number of
 tokens or NO_BUDGET; the agent of `dropped` is the student. A student first `joins`, with its description as JSON; when
 the class has begun to ask it, it is `added`, with the number of results until then, or `not_added`, with the reason."""
+EXTENDS, EXTENDED = "extends", "extended"
+"""Kinds of events. A class `extends` before it goes on as a larger one; the detail says what changes. A class of a
+study is `extended` when it is complete with what `extend` changed in the whole study, which is the detail."""
 KINDS = frozenset({PAUSED, RESUMED, DROPPED, BUDGET, JOINS, ADDED, NOT_ADDED})
 NO_BUDGET = "none"
 

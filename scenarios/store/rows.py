@@ -1,7 +1,6 @@
 """Rows of class.db."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -32,8 +31,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int = 0
     seconds: float = 0.0
     finish_reason: str = "stop"
-    correct: bool | None = None
-    """None: not graded (a failure)."""
     weights: str = ""
     """Digest of the trained weights that answered; empty: those the agent began with."""
     score: float | None = None
@@ -50,11 +47,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of a teacher's program: the share of hidden cases that pass; None: there are none."""
     failing: str = ""
     """Of a program, with `self_debug`: the visible cases that it fails, one a line."""
+    correct: bool | None = None
+    """None: not graded (a failure). The last field: see COLUMNS."""
 
 
-COLUMNS = tuple(name for name in Record.__struct_fields__ if name != "correct")
-"""Of the table `result`."""
-VALUES = attrgetter(*COLUMNS)
+COLUMNS = Record.__struct_fields__[:-1]
+"""Of the table `result`: all but the grade, which is in a table of its own."""
 
 
 def record_of_row(row: Sequence[Any]) -> Record:

@@ -21,7 +21,7 @@ from broker.errors import StoreError, database_in_words
 from broker.files import open_lock, write_atomically
 from scenarios.store import naming, problems, prompts
 from scenarios.store.prompts import Chain
-from scenarios.store.rows import COLUMNS, VALUES, ClassEvent, Record, record_of_row
+from scenarios.store.rows import COLUMNS, ClassEvent, Record, record_of_row
 from scenarios.tasks.problems import Bank
 
 SCHEMA_VERSION = 2
@@ -184,7 +184,7 @@ class Store:
         insert = f"INSERT INTO result({', '.join(COLUMNS)}, at) VALUES ({values}) {again}"  # noqa: S608 - our own names
         with self._transaction():
             before = self._db.total_changes
-            self._db.executemany(insert, [(*VALUES(r), at) for r in records])
+            self._db.executemany(insert, [(*msgspec.structs.astuple(r)[:-1], at) for r in records])
             new = self._db.total_changes - before
             self._db.executemany(
                 "INSERT INTO grade(request_id, grader, version, value) VALUES (?, ?, ?, ?) "

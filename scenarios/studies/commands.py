@@ -1,17 +1,16 @@
 """The commands of run.py on studies: run, resume, report, plan and compare. Agents come in as functions of run.py."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from broker.errors import LbtError, ScenarioError, in_words
+from broker.errors import ScenarioError, in_words
 from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.report.console import say, show
+from scenarios.report.recorded import UNREADABLE
 from scenarios.session.command_line import AsJson, RunDir
-from scenarios.session.conclusion import write_again
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED
 from scenarios.session.plan import PlanRow
 from scenarios.studies import compare as compare_classes
@@ -31,6 +30,7 @@ def run_study(
     interrupts: Interrupts,
     out: Console,
     err: Console,
+    options: str = "",
     *,
     as_json: bool = False,
 ) -> int:
@@ -45,6 +45,7 @@ def run_study(
         interrupts: what Ctrl-C prints.
         out: the console for results.
         err: the console for failures, and with `as_json` for progress.
+        options: with which `resume` goes on as the study runs now.
         as_json: print the result as JSON.
 
     Raises:
@@ -55,7 +56,7 @@ def run_study(
     if out_dir:
         StudyFolder(out_dir).refuse_used()
     runner.check(classes, check)
-    folder = StudyFolder.begin(out_dir, study, classes)
+    folder = StudyFolder.begin(out_dir, study, classes, options)
     return continue_study(folder, hold, interrupts, out, err, as_json=as_json)
 
 
@@ -80,10 +81,10 @@ def continue_study(
     interrupts.words = f"Interrupted; study.json is not written. Later: python run.py report {folder}"
     try:
         code = report_study(folder, out, err, failed=failed, as_json=as_json) or code
-    except (LbtError, OSError, sqlite3.Error) as error:
+    except UNREADABLE as error:
         say(err, f"study.json is not written: {in_words(error)}\nLater: python run.py report {folder}")
         return FAILED
-    say(progress, f"All of it is in {folder}.")
+    say(progress, f"The results are in {folder}.")
     if failed:
         say(err, f"{len(failed)} of its classes failed. {folder.go_on}")
     return code
@@ -101,26 +102,24 @@ def report_study(
     found = read_study(folder, failed)
     folder.write_result(found.result)
     show(out, found.result, tables.result_tables, as_json=as_json)
+    code = COMPLETE
+    for name, trouble in found.unreadable.items():
+        if name not in (failed or {}):
+            say(err, folder.run_named(name).repair(trouble))
+            code = FAILED
     if without_page := write_study_page(folder, found):
         say(err, without_page)
         return FAILED
-    return COMPLETE
+    return code
 
 
 def rebuild_study(folder: StudyFolder, out: Console, err: Console, *, as_json: bool = False) -> int:
     """Write the summary and the page of every class anew, then do as `report_study`; returns the exit code."""
     code = COMPLETE
-    for run in (run for run in map(folder.run, folder.cells()) if run.used):
-        try:
-            if not run.has_problems:
-                say(err, f"{run}: no summary and no page yet: this class stopped before it had any problems.")
-                continue
-            scenario = run.scenario()
-            without_page = write_again(run, scenario, run.rebuild(scenario))
-        except (LbtError, OSError, sqlite3.Error) as error:
-            without_page = f"{run}: its summary and its page stay as they are: {in_words(error)}"
-        if without_page:
-            say(err, without_page)
+    for run in (run for run in map(folder.run, folder.cells()) if run.used and not run.trouble()):
+        if not run.has_problems:
+            say(err, f"{run}: no summary and no page yet: this class stopped before it had any problems.")
+        elif runner.write_report(run, err) == FAILED:
             code = FAILED
     return report_study(folder, out, err, as_json=as_json) or code
 
@@ -130,10 +129,13 @@ def plan_study(
     overrides: Sequence[str],
     seats: Callable[[Scenario], tuple[list[PlanRow], list[str]]],
     out: Console,
+    cluster: Callable[[], str] | None = None,
     *,
     as_json: bool = False,
 ) -> int:
     """Print what a study asks; returns the exit code. See `plan.study_plan`.
+
+    `cluster`: describes the cluster on whose nodes the agents run; None: there is none.
 
     Raises:
         LbtError: the study is wrong, or it has begun and so cannot be changed.
@@ -143,6 +145,8 @@ def plan_study(
         raise ScenarioError(f"{begun}: this study has begun; --set changes the plan of a study file alone")
     study, classes = (begun.study(), begun.classes()) if begun else load.read(path, overrides)
     show(out, plan.study_plan(study, classes, seats, begun), plan.tables, as_json=as_json)
+    if cluster and not as_json:
+        say(out, cluster())
     return COMPLETE
 
 

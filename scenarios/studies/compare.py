@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from rich.console import Group, RenderableType
-from rich.text import Text
+from rich.console import RenderableType
 
 from broker.errors import ScenarioError
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.report.baselines import baseline_names
-from scenarios.report.formatting import many
-from scenarios.report.layout import Ruled, Sentences, Trimmed
+from scenarios.report.formatting import many, percent
+from scenarios.report.layout import Ruled, Sentences, spaced
 from scenarios.report.tables import LABELS, UNPROTECTED
 from scenarios.scoring.drawn_students import drawn_students
 from scenarios.scoring.lineups import lineups
@@ -22,7 +21,7 @@ from scenarios.studies.answers import ClassAnswers, read_answers
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference, difference
 from scenarios.studies.sentences import without_students
-from scenarios.studies.tables import ROWS_SHOWN
+from scenarios.studies.tables import DIFFERENCE_HEADINGS, ROWS_SHOWN, difference_cells
 from scenarios.studies.terms import by_name, lineup_of
 
 
@@ -215,21 +214,13 @@ def tables(found: RunComparison) -> RenderableType:
         differs = [line for line in run.differs if not line.startswith("name:")]
         parts.append(Sentences(f"What differs: {'; '.join(differs) if differs else 'nothing but the run'}."))
     parts += [Sentences(note) for note in found.notes]
-    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
+    return spaced(parts)
 
 
 def _filled(table: Ruled, what: str, rows: Sequence[MethodDifference]) -> Ruled:
     table.add_column(what, fold=True)
-    table.add_columns("right", "first run", "points", "95 %", "better", "worse", "p")
+    table.add_columns("right", "first run", *DIFFERENCE_HEADINGS)
     for one in rows:
-        low, high = one.difference.ci95
-        table.add_row(
-            LABELS.get(one.method, one.method),
-            *(f"{100 * share:.1f} %" for share in one.accuracy),
-            f"{100 * one.difference.difference:+.1f}",
-            f"{100 * low:+.1f} to {100 * high:+.1f}",
-            f"{one.difference.wins:,}",
-            f"{one.difference.losses:,}",
-            f"{one.difference.p_value:.2g}",
-        )
+        shares = (percent(share) for share in one.accuracy)
+        table.add_row(LABELS.get(one.method, one.method), *shares, *difference_cells(one.difference))
     return table

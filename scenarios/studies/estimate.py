@@ -89,8 +89,8 @@ def in_words(found: MeasuredCells | None) -> str:
     """How long the study takes, in a sentence or two."""
     if found is None:
         return (
-            "How long it takes is not known: nothing is answered yet, so there is no measured rate. Once something is, "
-            "`plan` on the folder of the study estimates the rest."
+            "How long it takes is not known: no request was answered yet. Once some are, `plan` on the folder of the "
+            "study estimates the time that is left."
         )
     done, begun, left = found.finished, found.recorded, found.left
     parts = [f"{many(done.classes, 'class', 'classes')} took {roughly(done.seconds)}"] if done.classes else []
@@ -139,10 +139,14 @@ def power(comparisons: int = 1) -> list[ShownBy]:
 
 def power_table(rows: Sequence[ShownBy], most: int, comparisons: int = 1) -> Ruled:
     """The table of `power`, with what a study of at most so many problems has."""
-    title, note = "How many distinct problems show a difference", f"This study has at most {most:,} of them."
+    title = "How many distinct problems show a difference"
+    note = (
+        f"points: the difference A - B. worse: the share of problems on which A is worse. This study has at most "
+        f"{most:,} distinct problems."
+    )
     if comparisons > 1:
         title += f" among {comparisons} comparisons (80 % power, p < 0.05 after correction)"
-        note += f" Counted for p < 0.05 / {comparisons}, which the correction (Holm) asks of the smallest p-value."
+        note += f" Computed for p < 0.05 / {comparisons}, which the correction (Holm) requires of the smallest p-value."
     else:
         title += " (80 % power, p < 0.05)"
     table = Ruled(title, note)

@@ -9,25 +9,20 @@ import fcntl
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from broker.errors import LbtError, ScenarioError
+from broker.errors import ScenarioError
 from broker.files import open_lock, write_atomically
 from scenarios.config import load
 from scenarios.config.overrides import source_of
-from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
-from scenarios.report.formatting import many, percent
-from scenarios.report.run_info import Status, facts_from
-from scenarios.session import rerun
-from scenarios.session.request_counts import counts
 from scenarios.session.run_dir import RunFolder
 from scenarios.session.running import is_running
-from scenarios.store.sqlite import Store
-from scenarios.studies.estimate import Spent
+from scenarios.studies.cell_folder import CellFolder
 from scenarios.studies.load import Cell, CellClass, grid
 from scenarios.studies.schema import Study
 
@@ -35,7 +30,9 @@ from scenarios.studies.schema import Study
 class StudyFolder:
     """The folder of one study, which only its owner can enter."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: str = "") -> None:
+        """Name the folder; `options`: with which `resume` goes on as the study runs now."""
+        self.options = options
         self.path = Path(os.path.expanduser(path)).absolute()
         self.study_file = self.path / "study.yaml"
         self.result_file = self.path / "study.json"
@@ -46,26 +43,38 @@ class StudyFolder:
         return shlex.quote(str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path))
 
     @classmethod
-    def begin(cls, out_dir: Path | None, study: Study, classes: Sequence[CellClass]) -> "StudyFolder":
+    def begin(
+        cls, out_dir: Path | None, study: Study, classes: Sequence[CellClass], options: str = ""
+    ) -> "StudyFolder":
         """Make the folder of a new study with the scenario of every class; default: runs/NAME-TIME.
 
         Raises:
             ScenarioError: it cannot be made, or contains a study, a run or other files.
         """
         if out_dir:
-            folder = cls(out_dir)
+            folder = cls(out_dir, options)
             folder.refuse_used()
             RunFolder(out_dir).make()
         else:
-            folder = cls(RunFolder.new(Path("runs"), study.study).path)
+            folder = cls(RunFolder.new(Path("runs"), study.study).path, options)
         (folder.path / "runs").mkdir(mode=0o700, exist_ok=True)
         for one in classes:
             run = folder.run(one.cell)
             run.make()
             run.keep(one.scenario)
         # Last: a folder without it is no study yet.
-        write_atomically(folder.study_file, load.dump(study).encode())
+        folder.keep(study)
         return folder
+
+    def keep(self, study: Study) -> None:
+        """Write study.yaml atomically."""
+        write_atomically(self.study_file, load.dump(study).encode())
+        self.extended = study.extended
+
+    @cached_property
+    def extended(self) -> tuple[str, ...]:
+        """What `extend` changed in all classes."""
+        return self.study().extended
 
     @property
     def used(self) -> bool:
@@ -75,7 +84,12 @@ class StudyFolder:
     @property
     def go_on(self) -> str:
         """A sentence that says how to continue the study."""
-        return f"Go on with: python run.py resume {self}"
+        return f"Go on with: {self.resume}"
+
+    @property
+    def resume(self) -> str:
+        """The command that continues the study."""
+        return f"python run.py resume {self} {self.options}".rstrip()
 
     def refuse_used(self) -> None:
         """Raises ScenarioError if it contains a study or a run."""
@@ -102,13 +116,24 @@ class StudyFolder:
         return list(grid(self.study()))
 
     def classes(self) -> list[CellClass]:
-        """Its classes, as they were written when it began."""
-        sources = [(cell, source_of(self.run(cell).scenario_file, ())) for cell in self.cells()]
+        """Its classes with what `extend` changed in all; without those whose scenario.yaml is damaged.
+
+        Raises:
+            ScenarioError: there is no other.
+        """
+        cells = self.cells()
+        readable = [cell for cell in cells if not self.run(cell).scenario_trouble()]
+        runs = ((cell, self.run(cell)) for cell in readable or cells)
+        sources = [(cell, source_of(run.scenario_file, run.to_extend)) for cell, run in runs]
         return [CellClass(cell, load.checked(source), source) for cell, source in sources]
 
-    def run(self, cell: Cell) -> "CellFolder":
+    def run(self, cell: Cell) -> CellFolder:
         """The folder of the class of a cell."""
-        return CellFolder(self, self.path / "runs" / cell.name)
+        return self.run_named(cell.name)
+
+    def run_named(self, cell: str) -> CellFolder:
+        """The folder of the class of the cell with this name."""
+        return CellFolder(self, self.path / "runs" / cell)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -129,7 +154,7 @@ class StudyFolder:
         """Whether a program runs classes of this study."""
         return is_running(self.path)
 
-    def running(self) -> "CellFolder | None":
+    def running(self) -> CellFolder | None:
         """The folder of the class that runs now; None: none does."""
         runs = map(self.run, self.cells())
         return next((run for run in runs if run.used and is_running(run.path)), None)
@@ -145,97 +170,3 @@ class StudyFolder:
     def write_result(self, result: msgspec.Struct) -> None:
         """Write study.json."""
         write_atomically(self.result_file, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-
-
-class CellFolder(RunFolder):
-    """The folder of one class of a study; it is continued with its study."""
-
-    def __init__(self, study: StudyFolder, path: Path) -> None:
-        super().__init__(path)
-        self._study = study
-
-    @property
-    def go_on(self) -> str:
-        """A sentence that says how to continue the study."""
-        return self._study.go_on
-
-    @property
-    def report_later(self) -> str:
-        """The same: resuming the study writes the summary of this class."""
-        return self._study.go_on
-
-    def clear(self) -> None:
-        """Remove the files of a class that could not begin; its scenario stays."""
-        for name in ("class.db", "class.db-wal", "class.db-shm"):
-            (self.path / name).unlink(missing_ok=True)
-
-    @property
-    def status(self) -> Status | Literal["not begun"]:
-        """How its class stands."""
-        if not self.used:
-            return "not begun"
-        with Store(self.path) as store:
-            status = facts_from(store).status
-        return "running" if status != "complete" and is_running(self.path) else status
-
-    @property
-    def has_problems(self) -> bool:
-        """Whether its class, which has begun, came to the point where it had its problems."""
-        with Store(self.path) as store:
-            return store.bank() is not None
-
-    def spent(self) -> Spent:
-        """What its class, which has begun, has recorded so far."""
-        with Store(self.path) as store:
-            ((requests, prompt, completion),) = store.rows(
-                "SELECT count(*), total(prompt_tokens), total(completion_tokens) FROM result"
-            )
-            seconds = round(facts_from(store).wall_seconds, 3)
-        return Spent(classes=1, seconds=seconds, requests=requests, prompt_tokens=prompt, completion_tokens=completion)
-
-    def progress(self) -> str:
-        """How many requests of its plan are answered, in words; empty: it has not begun, or is complete."""
-        if self.status in ("not begun", "complete"):
-            return ""
-        with Store(self.path) as store:
-            ((done,),) = store.rows("SELECT count(*) FROM result")
-        try:
-            return f"{done:,} of at most {max(done, counts(self.scenario()).requests):,} requests"
-        except LbtError:  # a file of its problems is gone
-            return many(done, "request")
-
-    def summary(self) -> dict[str, Any]:
-        """summary.json as it was last written; empty if it was not."""
-        try:
-            found: dict[str, Any] = msgspec.json.decode((self.path / "summary.json").read_bytes(), type=dict[str, Any])
-        except (OSError, msgspec.DecodeError):
-            return {}
-        return found
-
-    def figures(self) -> str:
-        """The accuracies of its methods in words; empty without a summary."""
-        if not (methods := self.summary().get("methods")):
-            return ""
-        shown = (("SC", "sc"), ("M1 MAX", "m1_max"), ("M1 SUM", "m1_sum"))
-        return ", ".join(f"{label} {percent(methods.get(name, {}).get('accuracy'))}" for label, name in shown)
-
-    def stopped_by(self) -> str:
-        """The reason why the last session ended early, in words; empty: unknown."""
-        with Store(self.path) as store:
-            reasons = [event.detail for event in store.events(kinds=("stopped",))]
-        return reasons[-1] if reasons else ""
-
-    def to_run(self, overrides: Sequence[str]) -> Scenario:
-        """The scenario with which the class begins or goes on.
-
-        Raises:
-            ScenarioError: the overrides would change what is asked, and so make it another class than the others.
-        """
-        if self.used:
-            return rerun.to_resume(self, overrides)
-        old, new = load.read(self.scenario_file), load.read(self.scenario_file, overrides)
-        if changed := load.asked_differs(old, new):
-            raise ScenarioError(
-                f"a resumed study asks what it was made for; this would change it:\n{'; '.join(changed)}"
-            )
-        return new

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from broker.errors import ScenarioError
+from broker.errors import ScenarioError, in_words
 from scenarios.report.console import print_json, say
 from scenarios.report.formatting import many
 from scenarios.report.layout import Ruled, Trimmed
 from scenarios.session import inspect_run
 from scenarios.session.command_line import AsJson, Overwrite, RunOrStudyDir
 from scenarios.session.conclusion import report_class
-from scenarios.session.exit_codes import COMPLETE
+from scenarios.session.exit_codes import COMPLETE, FAILED
 from scenarios.session.run_dir import RunFolder
 from scenarios.studies.commands import rebuild_study
 from scenarios.studies.folder import StudyFolder
@@ -24,7 +24,7 @@ from scenarios.studies.terms import value_label
 
 
 def report(run_dir: RunOrStudyDir, /, *, as_json: AsJson = False) -> int:
-    """Rebuild summary and page of a class, or of a study and all its classes, from the records of every answer."""
+    """Rebuild the summary and the page of a class or study from the recorded answers, and print the tables."""
     out, err = Console(), Console(stderr=True)
     if (of := StudyFolder(run_dir)).used:
         return rebuild_study(of, out, err, as_json=as_json)
@@ -37,8 +37,8 @@ def show(
     *names: Annotated[
         str,
         Parameter(
-            help="Of a class. TP: its number or the beginning of its id. TR: its repeat, `greedy`, or the beginning of "
-            "its id. STUDENT: its name. At level 3 instead the beginning of a set's key."
+            help="For a class: TP, TR and STUDENT. TP: the number of a problem, or the beginning of its id. TR: the "
+            "repeat of a rationale, `greedy`, or the beginning of its id. At level 3: the beginning of a set's key."
         ),
     ],
     as_json: Annotated[bool, Parameter("--json", help="Print JSON.", negative="")] = False,
@@ -52,13 +52,14 @@ def show(
         return inspect_run.show(run_dir, *names, as_json=as_json)
     if names:
         raise ScenarioError(f"{study} is a study: name one of its classes: python run.py show {study}/runs/CLASS ...")
-    rows = [(cell, study.run(cell)) for cell in study.cells()]
+    rows = [(cell, run := study.run(cell), run.trouble()) for cell in study.cells()]
     if as_json:
         print_json(
             [
                 {"cell": cell.name, "folder": f"runs/{cell.name}", "factors": cell.factors, "seed": cell.seed}
-                | {"status": run.status, "progress": run.progress()}
-                for cell, run in rows
+                | {"status": "unreadable" if trouble else run.status, "reason": in_words(trouble) if trouble else ""}
+                | {"progress": "" if trouble else run.progress()}
+                for cell, run, trouble in rows
             ]
         )
         return COMPLETE
@@ -66,11 +67,15 @@ def show(
     table.add_column("class", fold=True)
     table.add_columns("status", right=False)
     table.add_column("so far", fold=True)
-    for cell, run in rows:
-        table.add_row(cell.name, run.status, run.progress() or run.figures())
+    for cell, run, trouble in rows:
+        standing = ("unreadable", "") if trouble else (run.status, run.progress() or run.figures())
+        table.add_row(cell.name, *standing)
     out = Console()
     out.print(Trimmed(table))
-    begun = next((run for _, run in rows if run.used), None)
+    for _, run, trouble in rows:
+        if trouble:
+            say(Console(stderr=True), run.repair(trouble))
+    begun = next((run for _, run, trouble in rows if run.used and not trouble), None)
     say(out, f"Show one of them: python run.py show {begun}" if begun else study.go_on)
     return COMPLETE
 
@@ -90,7 +95,7 @@ def export(
     if not study.used:
         return inspect_run.export(run_dir, to=to, out_dir=out_dir, overwrite=overwrite)
     cells = study.cells()
-    begun = {cell.name: cell for cell in cells if study.run(cell).used}
+    begun = {cell.name: cell for cell in cells if (study.run(cell).path / "class.db").exists()}
     if not begun:
         raise ScenarioError(f"{study}: no class of this study has begun, so there is nothing to write. {study.go_on}")
     folders = {name: study.run(cell).path for name, cell in begun.items()}
@@ -101,7 +106,10 @@ def export(
     to_folder = out_dir or study.path / "export"
     done = write(folders, to, to_folder, inspect_run.recorded, factors, overwrite=overwrite)
     out = Console()
-    inspect_run.tell_exported(out, done, to)
+    if done.rows or not done.left_out:
+        inspect_run.tell_exported(out, done, to)
     if left := len(cells) - len(begun):
         say(out, f"{many(left, 'class', 'classes')} of the study left out: not begun.")
-    return COMPLETE
+    for name, why in done.left_out.items():
+        say(Console(stderr=True), study.run_named(name).repair(why))
+    return FAILED if done.left_out else COMPLETE

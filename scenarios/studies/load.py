@@ -16,7 +16,7 @@ import msgspec
 
 from broker.errors import ScenarioError
 from scenarios.config import load
-from scenarios.config.overrides import Edit, Source, beside, source_of
+from scenarios.config.overrides import Edit, Source, beside, override, source_of
 from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
@@ -77,6 +77,9 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellCla
         raise ScenarioError(f"{path} is a scenario, not a study: python run.py {path}")
     try:
         study = load.convert(source.tree, Study)
+        if study.extended:
+            hint = "name the folder of the study; for a new study put the numbers into the section set"
+            raise ScenarioMistake(("extended",), f"only `extend` writes this: {hint}")
         study = _with_base(study, path)
         cells = list(grid(study))
         classes = [_cell_class(study, cell, source) for cell in cells]
@@ -89,11 +92,11 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellCla
 
 def _refuse_entries_of_classes(overrides: Sequence[str]) -> None:
     """Raises ScenarioError for an override of an entry that the classes have, and the study in its section `set`."""
-    for override in overrides:
-        path, _, value = override.partition("=")
+    for one in overrides:
+        path, _, value = one.partition("=")
         first = path.partition(".")[0]
         if first in {*Scenario.__struct_encode_fields__} - {*Study.__struct_encode_fields__}:
-            written = f"seeds=[{value}]" if path == "seed" else f"set.{override}"
+            written = f"seeds=[{value}]" if path == "seed" else f"set.{one}"
             raise ScenarioError(
                 f"--set {path}: this is an entry of the classes, not of the study\n"
                 f"For all its classes: --set {shlex.quote(written)}"
@@ -165,6 +168,24 @@ def refuse_many(cells: int) -> None:
         )
 
 
+def refuse_varied(study: Study, overrides: Sequence[str]) -> None:
+    """Raises ScenarioError for an override of the seed or a factor: the entry, a part of it, or a section around it."""
+    for one in overrides:
+        path = one.partition("=")[0]
+        for factor, values in {"seed": (), **study.cross}.items():
+            short = factor in SHORT and not any(isinstance(value, dict) for value in values)
+            entry = f"{factor}.{SHORT[factor]}" if short else factor
+            if all(map(_same_step, path.split("."), entry.split("."))):
+                raise ScenarioError(
+                    f"--set {path}: the study varies {entry}, so `extend` cannot change it in all classes\n"
+                    "For other values: a new study, python run.py study STUDY.yaml --set ..."
+                )
+
+
+def _same_step(one: str, other: str) -> bool:
+    return "*" in (one, other) or one == other or (one.isdecimal() and other.isdecimal() and int(one) == int(other))
+
+
 def outgrown(study: Study, cell: Cell, written: Path, ran: Path) -> list[str]:
     """What `extend` changed in a class, as KEY: OLD -> NEW.
 
@@ -210,6 +231,33 @@ def _put(study: Study, cell: Cell, source: Source, written: Source) -> None:
         short = SHORT.get(path) if not isinstance(value, dict) else None
         edit.put_path(f"{path}.{short}" if short else path, value, ("cross", path, place))
     edit.put(("seed",), cell.seed, ("seeds",))
+    for change in study.extended:
+        override(source, change)
+
+
+def check_extended(study: Study, cell: Cell, written: Path, ran: Path, extended: Sequence[str]) -> Scenario:
+    """The larger scenario of a class of a study.
+
+    Args:
+        study: the study.
+        cell: of the class.
+        written: the study file.
+        ran: the scenario file of the class.
+        extended: what `extend` changes in all classes.
+
+    Raises:
+        ScenarioError: it is wrong, or no longer has the values of its cell.
+    """
+    source = source_of(ran, extended)
+    one = CellClass(cell, load.checked(source), source)
+    factors = msgspec.structs.replace(study, set={}, students=None, extended=())
+    if changed := outgrown(factors, cell, written, ran):
+        raise ScenarioError(f"it was extended in what the study varies: {'; '.join(changed)}")
+    try:
+        _check(study, one)
+    except ScenarioMistake as mistake:
+        raise source_of(written, ()).error(mistake.key, mistake.message) from None
+    return one.scenario
 
 
 def _check(study: Study, one: CellClass) -> None:

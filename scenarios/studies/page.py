@@ -7,7 +7,6 @@ import msgspec
 
 from broker.files import write_atomically
 from scenarios.config import load
-from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent, uncorrected
 from scenarios.report.page import PAGE
 from scenarios.report.page.answer import points
@@ -21,7 +20,7 @@ from scenarios.studies.folder import StudyFolder
 from scenarios.studies.pooling import Difference
 from scenarios.studies.result import CellResult, LineupResult, StudyRecords, StudyResult
 from scenarios.studies.sentences import in_words
-from scenarios.studies.tables import by_class
+from scenarios.studies.tables import by_class, pooled_over, published_rows
 from scenarios.studies.terms import EVERYONE, label, value_label
 
 RULES: Final = ("max", "sum")
@@ -195,7 +194,7 @@ def _line_ups(result: StudyResult, rule: str, copied: Mapping[str, str]) -> Char
         ),
     )  # fmt: skip
     sc = result.methods.get("sc")
-    note = f"Pooled over {many(ordered[0].n, 'distinct problem')} of all complete classes."
+    note = f"Pooled over {pooled_over(result)}."
     note += f" The thin line is the majority vote, {percent(sc.accuracy)}." if sc else ""
     return dot_plot(
         f"Line-ups, M1 {rule.upper()}", dots, table, reference=sc.accuracy if sc else None,
@@ -239,15 +238,7 @@ def _shapley(result: StudyResult, copied: Mapping[str, str]) -> list[Chart]:
 def _published(result: StudyResult) -> PageTable | None:
     if not result.published:
         return None
-    rows = []
-    for row in result.published:
-        for name, value in row.published.items():
-            ours = row.ours.get(name)
-            where = ", ".join(filter(None, [label(row.where), row.lineup]))
-            here = percent(ours.accuracy if ours else None)
-            method = LABELS[METHOD[name]]
-            rows.append((where, method, percent(value, digits=2), here, interval(ours.ci95 if ours else None)))
-    return PageTable(("row", "method", "published", "here", "95 %"), tuple(rows))
+    return PageTable(("row", "method", "published", "here", "95 %"), tuple(published_rows(result)))
 
 
 def _cell(run: CellResult, lineups: Iterable[str], folder: StudyFolder) -> CellRow:

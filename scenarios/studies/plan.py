@@ -11,7 +11,7 @@ from rich.text import Text
 from scenarios.config.schema import Scenario
 from scenarios.report.formatting import many, money
 from scenarios.report.layout import Ruled, Sentences, Trimmed
-from scenarios.session.plan import PlanRow
+from scenarios.session.plan import ESTIMATED, PlanRow
 from scenarios.session.request_counts import count, counts
 from scenarios.session.seating import seating
 from scenarios.studies.estimate import (
@@ -106,7 +106,7 @@ def study_plan(
             separate = _separate_requests(scenario, list(mine.values()))
         for student in scenario.students:
             if not any(student.name in members for members in mine.values()):
-                warnings[f"{student.name} sits exams, but is in no line-up."] = None
+                warnings[f"{student.name} takes exams, but is in no line-up."] = None
         lineups = lineups or mine
         cells.append(
             CellPlan(
@@ -120,9 +120,13 @@ def study_plan(
                 separate_requests=separate,
             )
         )
-    runs = [begun.run(one.cell) for one in classes] if begun else []
-    finished = [run.spent() if run.status == "complete" else None for run in runs]
-    unfinished = [run.spent() if run.used and not took else None for run, took in zip(runs, finished, strict=True)]
+    finished, unfinished = [], []
+    troubles = {cell.name: begun.run(cell).trouble() for cell in begun.cells()} if begun else {}
+    for run in (begun.run(one.cell) for one in classes) if begun else ():
+        spent = run.spent() if run.used and not troubles[run.path.name] else None
+        finished.append(spent if run.status == "complete" else None)
+        unfinished.append(None if finished[-1] else spent)
+    warnings |= {begun.run_named(name).repair(why): None for name, why in troubles.items() if begun and why}
     if len(classes) > MOST_CELLS:
         warnings[f"{len(classes):,} classes are more than the {MOST_CELLS} that `study` runs."] = None
     if not study.primary:
@@ -142,7 +146,7 @@ def study_plan(
         measured=measured(list(map(msgspec.structs.asdict, cells)), finished, unfinished) if begun else None,
         most_problems=most_problems(classes),
         power=power(len(study.primary)),
-        found=read_study(begun).result.primary if begun and any(finished) else [],
+        found=read_study(begun).result.primary if begun else [],
     )
 
 
@@ -158,22 +162,22 @@ def _separate_requests(scenario: Scenario, lineups: Sequence[tuple[str, ...]]) -
 
 def tables(plan: StudyPlan) -> RenderableType:
     """The plan as tables and sentences."""
-    amounts = Ruled(f"{plan.study}: what it asks")
+    amounts = Ruled(f"{plan.study}: classes, requests and tokens")
     amounts.add_column("what")
     amounts.add_column("how many", right=True)
     amounts.add_column("")
     amounts.add_row("classes", f"{len(plan.cells):,}", "")
     amounts.add_row("line-ups in each", f"{len(plan.lineups):,}", "")
     amounts.add_row("requests", f"{plan.requests:,}", "at most")
-    amounts.add_row("prompt tokens", f"{plan.prompt_tokens:,}", "about, at most")
+    amounts.add_row("prompt tokens", f"{plan.prompt_tokens:,}", ESTIMATED)
     amounts.add_row("completion tokens", f"{plan.completion_tokens:,}", "at most")
     if plan.cost is not None:
-        amounts.add_row("cost", money(plan.cost), "about, at most")
+        amounts.add_row("cost", money(plan.cost), ESTIMATED)
     shares = (
         f"All line-ups share the rationales and exams of a class. With a class for each line-up the comparison takes "
         f"{plan.separate_requests:,} requests, {plan.separate_requests / max(1, plan.requests):.1f} times as many."
     )
-    classes = Ruled("The classes, one after the other")
+    classes = Ruled("The classes, one after another")
     classes.add_column("factors and seed", fold=True)
     classes.add_columns("requests", "prompt tokens", "completion tokens")
     for cell in plan.cells:

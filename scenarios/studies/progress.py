@@ -8,14 +8,17 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from broker.interrupts import INTERRUPTS
 from scenarios.monitor import monitor
+from scenarios.monitor.frame import render
 from scenarios.monitor.grid import grid
 from scenarios.monitor.state import OVER, CellState, RunningResults, ShareRow, StudyState
 from scenarios.report.console import say
 from scenarios.session.command_line import RunOrStudyDir
 from scenarios.session.exit_codes import COMPLETE
 from scenarios.session.run_dir import RunFolder
-from scenarios.studies.folder import CellFolder, StudyFolder
+from scenarios.studies.cell_folder import CellFolder
+from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import Cell
 from scenarios.studies.terms import value_label
 
@@ -40,23 +43,23 @@ def _state(number: int, cell: Cell, run: CellFolder, short: Mapping[str, int]) -
     }
     status = run.status
     found = CellState(str(number), factors | {"seed": str(cell.seed)}, "to come" if status == "not begun" else status)
-    summary = run.summary() if status == "complete" else {}
-    if not summary:
+    if status != "complete" or not (summary := run.summary()):
         return found
-    counts = summary["counts"]
+    counts = summary.counts
     rows = tuple(
-        ShareRow(label, one["accuracy"], tuple(one["ci95"]), one["n"])
+        ShareRow(label, one.accuracy, one.ci95, one.n)
         for name, label in METHODS.items()
-        if (one := summary["methods"].get(name)) and one["accuracy"] is not None
+        if (one := summary.methods.get(name)) and one.accuracy is not None
     )
-    tps = counts["teaching_problems"]
+    tps = counts.teaching_problems
     return msgspec.structs.replace(
-        found, done=counts["requests"], total=counts["requests"], standing=RunningResults(tps, tps, rows)
+        found, done=counts.requests, total=counts.requests, standing=RunningResults(tps, tps, rows)
     )
 
 
 def watch(run_dir: RunOrStudyDir, /) -> int:
-    """Show a running class live, or the end of a finished one."""
+    """Show a running class live, or the last state of a finished one."""
+    INTERRUPTS.words = ""  # Ctrl-C leaves the picture; the class goes on
     if (of := StudyFolder(run_dir)).used:
         return watch_study(of, Console())
     folder = RunFolder(run_dir)
@@ -85,6 +88,9 @@ def watch_study(
         if show(of.path, scenario, lambda of=of, scenario=scenario: of.subscriber(scenario), state) not in OVER:
             return COMPLETE  # q
     cells = study_state(folder).cells
-    out.print(grid(cells, out.width, len(cells) + 1))
+    out.print(render(grid(cells, out.width, len(cells) + 1), out.width), end="")
+    for run in map(folder.run, folder.cells()):
+        if trouble := run.trouble():
+            say(out, run.repair(trouble))
     say(out, f"No class of this study runs now; python run.py report {folder} shows the results.")
     return COMPLETE

@@ -4,22 +4,23 @@ The names are a contract with scripts that read them: more may be added, none re
 from 0 to 1.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from broker.errors import LbtError, in_words
+from broker.errors import in_words
 from scenarios.config import load
 from scenarios.config.schema import Scenario
 from scenarios.report.baselines import baseline_names
+from scenarios.report.recorded import UNREADABLE
 from scenarios.studies.answers import ClassAnswers, read_answers
-from scenarios.studies.folder import CellFolder, StudyFolder
+from scenarios.studies.cell_folder import CellFolder
+from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import Cell, outgrown, stands_for
 from scenarios.studies.pooling import Accuracy, Difference, PooledShapley, accuracy, compare, holm, shapley
 from scenarios.studies.schema import Published, Study
-from scenarios.studies.sentences import answer, extended, not_equal
+from scenarios.studies.sentences import answer, extended, not_equal, not_extended
 from scenarios.studies.terms import Lineups, lineup_of, named_lineups, primary_terms, terms, without_each
 
 
@@ -49,11 +50,12 @@ class CellResult(msgspec.Struct, frozen=True, kw_only=True):
     factors: Mapping[str, Any]
     seed: int
     status: str
-    """complete, interrupted, failed, running or not begun."""
+    """complete, interrupted, failed, running or not begun; to extend: complete, but not yet as the larger class that
+    `extend` of the study makes of it."""
     reason: str = ""
-    """Why it failed."""
+    """Why it failed, or is not extended."""
     n: int = 0
-    """Teaching problems; 0 unless it is complete, as the next two are empty."""
+    """Teaching problems; 0 unless it is complete or to extend, as the next two are empty."""
     methods: dict[str, float] = {}
     lineups: dict[str, dict[str, float]] = {}
     """By name: `m1_max` and `m1_sum`, and with lesson.equal_cost `sc_at_cost`."""
@@ -99,9 +101,11 @@ class StudyRecords(NamedTuple):
 
     result: StudyResult
     scenario: Scenario | None
-    """Of the first complete class; None: there is none."""
+    """Of the first class of `classes`; None: there is none."""
     classes: Sequence[tuple[Cell, ClassAnswers]]
-    """The complete ones."""
+    """The complete ones, and those that are to be extended."""
+    unreadable: Mapping[str, Exception]
+    """Why classes cannot be read, by the name of their cell."""
 
 
 def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> StudyRecords:
@@ -120,26 +124,28 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
     runs: list[CellResult] = []
     complete: list[tuple[Cell, ClassAnswers]] = []
     ran: list[Scenario] = []
+    unreadable: dict[str, Exception] = {}
     lineups = None
     for cell in cells:
         run = folder.run(cell)
+        result = CellResult(
+            cell=cell.name, folder=f"runs/{cell.name}", factors=cell.factors, seed=cell.seed, status="failed"
+        )
+        if trouble := run.trouble():
+            unreadable[cell.name] = trouble
+            runs.append(msgspec.structs.replace(result, reason=in_words(trouble)))
+            continue
         described = load.read(run.scenario_file)
         students = [student.name for student in described.students]
         in_cell = named_lineups(study, students, described.seed)
         scored = {**in_cell, **without_each(students)}
         status, reason = _status(run, failed.get(cell.name, ""))
-        result = CellResult(
-            cell=cell.name,
-            folder=f"runs/{cell.name}",
-            factors=cell.factors,
-            seed=cell.seed,
-            status=status,
-            reason=reason,
-        )
-        if status == "complete":
+        result = msgspec.structs.replace(result, status=status, reason=reason)
+        if status in ("complete", "to extend"):
             try:
                 answers = read_answers(run, described, scored)
-            except (LbtError, OSError, sqlite3.Error) as error:
+            except UNREADABLE as error:
+                unreadable[cell.name] = error
                 result = msgspec.structs.replace(result, status="failed", reason=in_words(error))
             else:
                 complete.append((cell, answers))
@@ -149,13 +155,20 @@ def read_study(folder: StudyFolder, failed: Mapping[str, str] | None = None) -> 
         runs.append(result)
     scenario = ran[0] if ran else None
     found = _pooled(study, runs, complete, scenario, lineups or {})
-    if entries := _grown_apart(study, ran):
-        found = msgspec.structs.replace(found, answer=[not_equal(entries), *found.answer])
-    elif complete:
-        first = complete[0][0]
-        if changes := outgrown(study, first, folder.study_file, folder.run(first).scenario_file):
-            found = msgspec.structs.replace(found, answer=[*found.answer, extended(changes)])
-    return StudyRecords(found, scenario, complete)
+    before = [not_equal(entries)] if (entries := _grown_apart(study, ran)) else []
+    if waiting := sum(run.status == "to extend" for run in runs):
+        before.append(not_extended(waiting, len(runs), study.extended))
+    after = [] if before or not complete else _extended(study, folder, complete[0][0])
+    found = msgspec.structs.replace(found, answer=[*before, *found.answer, *after])
+    return StudyRecords(found, scenario, complete, unreadable)
+
+
+def _extended(study: Study, folder: StudyFolder, cell: Cell) -> list[str]:
+    """A sentence on classes that were all extended alike, one of them in `cell`; none where they were not."""
+    files = folder.study_file, folder.run(cell).scenario_file
+    by_hand = outgrown(study, cell, *files)
+    changes = by_hand or outgrown(msgspec.structs.replace(study, extended=()), cell, *files)
+    return [extended(changes, in_file=not by_hand)] if changes else []
 
 
 def _grown_apart(study: Study, ran: Sequence[Scenario]) -> list[str]:
@@ -169,12 +182,13 @@ def _grown_apart(study: Study, ran: Sequence[Scenario]) -> list[str]:
 
 
 def _status(run: CellFolder, failed: str) -> tuple[str, str]:
-    """How a class stands, and why it failed: what is known as `failed`, or what its class.db says."""
-    try:
-        status = "failed" if (found := run.status) == "not begun" and failed else found
-        return status, (failed or run.stopped_by()) if status == "failed" else ""
-    except (LbtError, OSError, sqlite3.Error) as error:
-        return "failed", in_words(error)
+    """How a class stands, and why it failed or is not extended: as `failed` says, or else its class.db."""
+    status = run.status
+    if status == "not begun" and failed:
+        status = "failed"
+    if status == "to extend":
+        return status, failed
+    return status, (failed or run.stopped_by()) if status == "failed" else ""
 
 
 def _with_figures(result: CellResult, answers: ClassAnswers, lineups: Lineups, scored: Lineups) -> CellResult:
@@ -202,7 +216,7 @@ def _pooled(
     scenario: Scenario | None,
     lineups: Lineups,
 ) -> StudyResult:
-    """Everything that is pooled over the complete cells."""
+    """Everything that is pooled over the cells that are complete or to extend."""
     classes = [answers for _, answers in complete]
     seed = min((cell.seed for cell, _ in complete), default=0)
     primary: list[Difference] = []
@@ -221,7 +235,7 @@ def _pooled(
         descriptive = [compare(classes, a, b, seed) for a, b in _others(found, pairs)]
     result = StudyResult(
         study=study.study,
-        status="complete" if len(complete) == len(runs) else "partial",
+        status="complete" if all(run.status == "complete" for run in runs) else "partial",
         simulated=any(one.simulated for one in classes),
         unprotected=any(one.unprotected for one in classes),
         dropped={cell.name: one.dropped for cell, one in complete if one.dropped},

@@ -1,6 +1,5 @@
 """Runs the classes of a study one after the other; skips finished ones, and goes on after one that fails."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -9,16 +8,20 @@ from typing import Protocol
 import msgspec
 from rich.console import Console
 
-from broker.errors import LbtError, in_words
+from broker.errors import in_words
 from broker.interrupts import Interrupts
 from scenarios.config import load
 from scenarios.config.overrides import source_of
 from scenarios.config.schema import Scenario
 from scenarios.monitor.state import StudyState
 from scenarios.report.console import say
+from scenarios.report.recorded import UNREADABLE
+from scenarios.session.conclusion import code_of, write_again
 from scenarios.session.exit_codes import COMPLETE, FAILED, INTERRUPTED, PARTLY
+from scenarios.session.rerun import Extension
 from scenarios.session.run_dir import RunFolder
-from scenarios.studies.folder import CellFolder, StudyFolder
+from scenarios.studies.cell_folder import CellFolder
+from scenarios.studies.folder import StudyFolder
 from scenarios.studies.load import CellClass
 from scenarios.studies.progress import study_state
 
@@ -26,7 +29,15 @@ from scenarios.studies.progress import study_state
 class ClassSessions(Protocol):
     """Holds a session of one class: run.py's, which knows the agents."""
 
-    def __call__(self, scenario: Scenario, folder: RunFolder, *, retry_failed: bool, study: StudyState) -> int:
+    def __call__(
+        self,
+        scenario: Scenario,
+        folder: RunFolder,
+        *,
+        retry_failed: bool,
+        study: StudyState,
+        extension: Extension | None,
+    ) -> int:
         """Begin the class in `folder`, or go on with it; `study` is for the monitor. Returns the exit code."""
 
 
@@ -82,44 +93,69 @@ def run_cells(
         ScenarioError: another program runs this study, or an override changes what is asked.
     """
     cells = folder.cells()
-    scenarios = [folder.run(cell).to_run(overrides) for cell in cells]
-    failed: dict[str, str] = {}
-    codes = {COMPLETE}
+    unreadable = {cell.name: trouble for cell in cells if (trouble := folder.run(cell).trouble())}
+    failed = {name: in_words(trouble) for name, trouble in unreadable.items()}
+    scenarios = {cell.name: folder.run(cell).to_run(overrides) for cell in cells if cell.name not in failed}
+    codes = {FAILED if failed else COMPLETE}
     with folder.locked():
-        for number, (cell, scenario) in enumerate(zip(cells, scenarios, strict=True), 1):
+        for number, cell in enumerate(cells, 1):
             interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
             head, run = f"cell {number} of {len(cells)}: {cell.label}", folder.run(cell)
-            if _is_finished(run) and not retry_failed:
-                say(out, f"{head}: complete already")
+            if trouble := unreadable.get(cell.name):
+                say(err, run.repair(trouble))
                 continue
-            if interrupts.asked:  # the class before it came to its end all the same
+            if run.status == "complete" and not retry_failed:
+                say(out, f"{head}: complete already")
+                if run.is_reported and (summary := run.summary()):
+                    codes.add(code_of(summary.counts.failed, summary.unanswered))
+                else:
+                    say(out, "Its summary.json or report.html is missing or damaged: both are written again.")
+                    codes.add(write_report(run, err))
+                continue
+            if interrupts.left_to_class:  # the class before it came to its end all the same
                 say(err, interrupts.words)
                 return INTERRUPTED, failed
             say(out, head)
-            held = partial(hold, scenario, run, retry_failed=retry_failed, study=study_state(folder, cell.name))
-            code, reason = _run(run, held, overrides)
+            held = partial(
+                hold, scenarios[cell.name], run, retry_failed=retry_failed, study=study_state(folder, cell.name)
+            )
+            code, why = _run(run, held, overrides)
             if code == INTERRUPTED:
                 return INTERRUPTED, failed
             codes.add(code)
             if code not in (COMPLETE, PARTLY):
-                failed[cell.name] = reason
-                say(err, f"{head}: failed: {reason}")
+                failed[cell.name] = why
+                say(err, f"{head}: failed: {why}")
             elif figures := run.figures():
                 say(out, f"cell {number} of {len(cells)}: complete: {figures}")
     return next(code for code in (FAILED, PARTLY, COMPLETE) if code in codes), failed
 
 
-def _is_finished(run: CellFolder) -> bool:
-    return run.status == "complete" and (run.path / "summary.json").is_file()
+def write_report(run: CellFolder, err: Console) -> int:
+    """Write summary, metrics and page of a class from its records; returns its exit code: FAILED if one is missing."""
+    try:
+        scenario = run.scenario()
+        rebuilt = run.rebuild(scenario)
+        trouble = write_again(run, scenario, rebuilt)
+    except UNREADABLE as error:
+        trouble = f"{run}: its summary and its page are not written again: {in_words(error)}"
+    if trouble:
+        say(err, trouble)
+        return FAILED
+    return code_of(rebuilt.summary.counts.failed, rebuilt.summary.unanswered)
 
 
-def _run(run: CellFolder, hold: Callable[[], int], overrides: Sequence[str]) -> tuple[int, str]:
+def _run(run: CellFolder, hold: Callable[..., int], overrides: Sequence[str]) -> tuple[int, str]:
     """Run one class; returns its exit code, and why it failed."""
     try:
-        with load.located_in(source_of(run.scenario_file, overrides)):
-            code = hold()
-    except (LbtError, OSError, sqlite3.Error) as error:
+        with load.located_in(source_of(run.scenario_file, (*run.to_extend, *overrides))):
+            code = hold(extension=run.extension(overrides))
+        if run.status == "to extend" and not run.extension(()):  # the larger class is complete; its summary may fail
+            run.note_extended()
+        if code in (COMPLETE, PARTLY, INTERRUPTED):
+            return code, ""
+        if not run.used:
+            return FAILED, f"its class did not begin; logs are in {run}/logs"
+        return FAILED, run.stopped_by() if run.status != "complete" else "its summary.json is not written"
+    except UNREADABLE as error:
         return FAILED, in_words(error)
-    if code in (COMPLETE, PARTLY, INTERRUPTED):
-        return code, ""
-    return FAILED, run.stopped_by() if run.used else f"its class did not begin; logs are in {run}/logs"

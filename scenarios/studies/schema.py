@@ -42,5 +42,7 @@ class Study(Section, frozen=True, kw_only=True):
     primary: tuple[str, ...] = ()
     """The comparisons that the study is for, such as `mixed - copies`, named before it runs: a line-up (its MAX, or
     `mixed.sum`) or a method of summary.json on each side. Their p-values are corrected together (Holm)."""
+    extended: tuple[str, ...] = ()
+    """What `extend` changed in all classes since the study began, each KEY.PATH=VALUE; only `extend` writes it."""
     published: tuple[Published, ...] = ()
     """Published results to print beside those of the study."""

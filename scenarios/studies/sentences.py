@@ -1,4 +1,4 @@
-"""The result of a study in sentences: first what takes its meaning away, then each primary comparison."""
+"""The result of a study in sentences: first what makes it invalid, then each primary comparison."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +13,9 @@ from scenarios.studies.terms import Lineups
 
 if TYPE_CHECKING:
     from scenarios.studies.result import StudyResult
+
+
+AFTER_A_LOOK = "If an earlier result was the reason, false positives are more frequent than these p-values say."
 
 
 def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> list[str]:
@@ -39,20 +42,27 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
 def without_students(dropped: Mapping[str, Sequence[str]]) -> list[str]:
     """A sentence on classes from which students were dropped; none where there is no such class."""
     named = "; ".join(f"{name} without {', '.join(students)}" for name, students in dropped.items())
-    return [f"Not as they are described, since students were dropped while they ran: {named}."] if named else []
+    return [f"Students were dropped while these classes ran: {named}."] if named else []
 
 
 def not_equal(entries: Sequence[str]) -> str:
     """A sentence for classes that differ in entries that are no factors."""
     return (
         f"The classes differ in {', '.join(entries)}, which the study does not vary: `extend` changed some of them. "
-        "What is pooled is comparable once the others are extended alike."
+        "Extend the other classes in the same way before you use the pooled figures."
     )
 
 
-def extended(changes: Sequence[str]) -> str:
-    """A sentence for classes that were all extended alike, with what the study file still says."""
-    return f"The classes were extended, and study.yaml shows the old numbers: {', '.join(changes)}."
+def not_extended(waiting: int, classes: int, extended: Sequence[str]) -> str:
+    """A sentence for a study of which so many classes wait for their extension."""
+    of = many(classes, "class", "classes")
+    return f"Not extended yet, with {', '.join(extended)}: {waiting:,} of {of}. Resume the study to extend the rest."
+
+
+def extended(changes: Sequence[str], *, in_file: bool) -> str:
+    """Sentences for classes that were all extended alike; `in_file`: study.yaml says so."""
+    said = "The study was extended" if in_file else "The classes were extended, and study.yaml shows the old numbers"
+    return f"{said}: {', '.join(changes)}. {AFTER_A_LOOK}"
 
 
 def in_words(one: Difference) -> str:
@@ -64,9 +74,9 @@ def in_words(one: Difference) -> str:
         f"of {many(one.n, 'problem')}; p = {p:.2g}."
     )
     if one.shown:
-        return f"{said} {a if one.difference > 0 else b} is better by more than chance explains."
+        return f"{said} {a if one.difference > 0 else b} is significantly better."
     if one.p_value < LEVEL:
-        said += f" Not told apart: alone it would be (p = {one.p_value:.2g}), but not among all comparisons"
+        said += f" Not significant after correction (p = {one.p_value:.2g} without it)"
     else:
         said += " Statistically tied"
     return f"{said}{_takes(one)}."
@@ -88,7 +98,7 @@ def _spoken(term: str) -> str:
 
 
 def _no_difference(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> Iterator[str]:
-    """What keeps line-ups from differing in anything but chance."""
+    """Why line-ups can differ by chance alone."""
     students = list(classes[0].answerers)
     if len(students) == 1:
         yield f"The study has one student, {students[0]}: it compares methods, not line-ups."
@@ -113,7 +123,7 @@ def _answerers(one: ClassAnswers, lineup: Sequence[str]) -> tuple[str, ...]:
 
 def _missing(result: "StudyResult") -> Iterator[str]:
     """Which classes are left out."""
-    left = [run for run in result.runs if run.status != "complete"]
+    left = [run for run in result.runs if run.status not in ("complete", "to extend")]
     if left:
         named = "; ".join(f"{run.cell} {run.status}{f' ({run.reason})' if run.reason else ''}" for run in left[:3])
         more = f"; and {len(left) - 3} more" if len(left) > 3 else ""

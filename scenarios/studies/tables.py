@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent
-from scenarios.report.layout import Ruled, Sentences, Trimmed, plain
+from scenarios.report.layout import Ruled, Sentences, plain, spaced
 from scenarios.report.tables import LABELS, UNPROTECTED
 from scenarios.studies.pooling import Difference
 from scenarios.studies.result import StudyResult
@@ -15,15 +15,17 @@ from scenarios.studies.terms import label
 
 ROWS_SHOWN = 40
 """Line-ups and descriptive comparisons of which more are in study.json alone."""
+DIFFERENCE_HEADINGS = ("points", "95 %", "better", "worse", "p")
 LINE_UPS_BY_CLASS = 6
 """With more line-ups the table of classes has two of them."""
 
 
 def result_tables(result: StudyResult) -> RenderableType:
     """The result of a study."""
-    complete = sum(run.status == "complete" for run in result.runs)
+    complete, waiting = (sum(run.status == status for run in result.runs) for status in ("complete", "to extend"))
     head = Text(plain(result.study), style="bold")
     head.append(f"  study of {many(len(result.runs), 'class', 'classes')}, {complete} complete", style="none")
+    head.append(f", {waiting} to extend" if waiting else "", style="none")
     parts: list[RenderableType] = [head]
     parts += [Sentences(one, style="bold red" if one == UNPROTECTED else "") for one in result.answer]
     if result.primary:
@@ -36,15 +38,20 @@ def result_tables(result: StudyResult) -> RenderableType:
         parts.append(_comparisons("All students against all but one (descriptive)", result.leave_one_out))
     parts += [_published(result)] if result.published else []
     parts.append(_cells(result))
-    return Trimmed(Group(*(one for part in parts for one in (Text(), part))))
+    return spaced(parts)
+
+
+def pooled_over(result: StudyResult) -> str:
+    """The problems and classes over which the results of line-ups are pooled, in words."""
+    waiting = any(run.status == "to extend" for run in result.runs)
+    classes = "classes that are complete or to extend" if waiting else "complete classes"
+    return f"{many(result.lineups[0].n, 'distinct problem')} of all {classes}"
 
 
 def _lineups(result: StudyResult) -> Ruled:
     best = sorted(result.lineups, key=lambda one: -one.m1_max)[:ROWS_SHOWN]
     shown = [one for one in result.lineups if one in best]
-    table = Ruled(
-        f"Line-ups, over {many(result.lineups[0].n, 'distinct problem')} of all complete classes", _left_out(result)
-    )
+    table = Ruled(f"Line-ups, over {pooled_over(result)}", _left_out(result))
     table.add_column("line-up", fold=True)
     table.add_column("students", fold=True)
     costs = any(one.sc_at_cost is not None for one in shown)
@@ -75,14 +82,18 @@ def _comparisons(title: str, differences: list[Difference]) -> Ruled:
     table = Ruled(title, f"{more} more are in study.json." if more > 0 else "")
     table.add_column("comparison", fold=True)
     corrected = any(one.p_holm is not None for one in differences)
-    table.add_columns("points", "95 %", "better", "worse", "p", *(["p (Holm)"] if corrected else []))
+    table.add_columns(*DIFFERENCE_HEADINGS, *(["p (Holm)"] if corrected else []))
     for one in differences[:ROWS_SHOWN]:
-        low, high = one.ci95
-        cells = [f"{100 * one.difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}"]
-        cells += [f"{one.wins:,}", f"{one.losses:,}", f"{one.p_value:.2g}"]
-        cells += [f"{one.p_holm:.2g}"] if one.p_holm is not None else []
-        table.add_row(f"{one.a} - {one.b}", *cells)
+        cells = [f"{one.p_holm:.2g}"] if one.p_holm is not None else []
+        table.add_row(f"{one.a} - {one.b}", *difference_cells(one), *cells)
     return table
+
+
+def difference_cells(one: Difference) -> list[str]:
+    """The cells under DIFFERENCE_HEADINGS."""
+    low, high = (f"{100 * end:+.1f}" for end in one.ci95)
+    numbers = [f"{one.wins:,}", f"{one.losses:,}", f"{one.p_value:.2g}"]
+    return [f"{100 * one.difference:+.1f}", f"{low} to {high}", *numbers]
 
 
 def by_class(result: StudyResult) -> tuple[dict[str, str], str]:
@@ -121,12 +132,13 @@ def _published(result: StudyResult) -> Ruled:
     table.add_column("row", fold=True)
     table.add_columns("method", right=False)
     table.add_columns("published", "here", "95 %")
-    for where, method, published, here, ci95 in _published_rows(result):
-        table.add_row(where, method, published, here, ci95)
+    for cells in published_rows(result):
+        table.add_row(*cells)
     return table
 
 
-def _published_rows(result: StudyResult) -> Iterator[tuple[str, str, str, str, str]]:
+def published_rows(result: StudyResult) -> Iterator[tuple[str, str, str, str, str]]:
+    """Of each published figure: its row, its method, the figure, and that of this study with its interval."""
     for row in result.published:
         for method, value in row.published.items():
             ours = row.ours.get(method)

@@ -51,28 +51,28 @@ def test_the_cores_are_dealt_out_among_the_agents_at_work(cores: int, at_work: l
     machine = Machine()
     agents = shares(CoreTable(3), cores, machine=machine)
     for entry in at_work:
-        agents[entry].say(at_work=True)
+        agents[entry].set_at_work(True)
     assert threads(agents, machine) == expected
 
 
 def test_an_agent_gives_its_cores_away_and_takes_them_back() -> None:
     machine = Machine()
     one, other = agents = shares(CoreTable(2), cores=4, machine=machine)
-    one.say(at_work=True)
-    other.say(at_work=True)
+    one.set_at_work(True)
+    other.set_at_work(True)
     assert threads(agents, machine) == [2, 2]
-    other.say(at_work=False)
+    other.set_at_work(False)
     assert threads([one], machine) == [4]
-    other.say(at_work=True)
+    other.set_at_work(True)
     assert one.threads() == 2, "at once"
 
 
 def test_an_agent_that_died_at_work_is_idle_once_the_table_says_so() -> None:
     table, machine = CoreTable(2), Machine()
     one, other = shares(table, cores=2, machine=machine)
-    other.say(at_work=True)
+    other.set_at_work(True)
     assert threads([one], machine) == [1]
-    table.clear(1)
+    table.set_idle(1)
     assert threads([one], machine) == [2]
 
 
@@ -86,7 +86,7 @@ def test_other_processes_share_the_table_by_its_descriptor() -> None:
     assert threads([one], machine) == [2]
     program = (
         "import sys; from agents.core_sharing import CoreSeat, CoreShare\n"
-        "CoreShare(CoreSeat(int(sys.argv[1]), 1, 2, 2, 1, 2)).say(at_work=True)"
+        "CoreShare(CoreSeat(int(sys.argv[1]), 1, 2, 2, 1, 2)).set_at_work(True)"
     )
     line = [sys.executable, "-c", program, str(table.descriptor)]
     subprocess.run(line, pass_fds=[table.descriptor], check=True, cwd=classes.ROOT)

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from agents import doctor
-from agents.doctor import Check, examine, to_table
-from agents.models.catalogue import known
+from agents.doctor import Check, run_checks, to_table
+from agents.models.catalogue import CATALOGUE
 from agents.placement.hardware import Gpu, Machine
 from broker.child_process import ROOT
 
@@ -32,7 +32,7 @@ def program(folder: Path, name: str, text: str) -> None:
 
 
 def test_everything_is_looked_at_once_and_what_is_not_right_says_why() -> None:
-    checks = examine(("bubblewrap", ""))
+    checks = run_checks(("bubblewrap", ""))
     names = [check.name for check in checks]
     assert len(set(names)) == len(names)
     assert {
@@ -46,13 +46,13 @@ def test_everything_is_looked_at_once_and_what_is_not_right_says_why() -> None:
         "sandbox",
         "open files",
     } < set(names)
-    assert set(known()) < set(names)
+    assert set(CATALOGUE) < set(names)
     assert all(check.says for check in checks)
     assert msgspec.convert(msgspec.to_builtins(checks), list[Check]) == checks
 
 
 def test_looking_imports_nothing_heavy() -> None:
-    code = "import sys; from agents.doctor import examine; examine(('', '')); print(*sys.modules)"
+    code = "import sys; from agents.doctor import run_checks; run_checks(('', '')); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=600, check=True
     )
@@ -71,7 +71,7 @@ def test_a_part_of_a_gpu_is_said_and_ends_no_examination(monkeypatch: pytest.Mon
     program(tmp_path, "nvidia-smi", "echo 0, GPU-a, NVIDIA A10, 24000, 0")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
-    found = {check.name: check for check in examine(("bubblewrap", ""))}
+    found = {check.name: check for check in run_checks(("bubblewrap", ""))}
     assert found["devices"].ok == "no"
     assert "MIG-1" in found["devices"].says
     assert found["open files"].says
@@ -177,23 +177,23 @@ def test_a_vllm_built_for_another_device_is_only_partly_right() -> None:
 
 
 def test_gpus_are_counted_as_scenarios_count_them() -> None:
-    assert doctor.devices(WITH_GPU, "").says == "GPU 0: A10 24 GB"
+    assert doctor.devices(WITH_GPU).says == "GPU 0: A10 24 GB"
 
 
 def test_no_gpu_is_no_error_but_a_driver_that_fails_is() -> None:
-    assert doctor.devices(BARE, "").ok == "partly"
-    assert doctor.devices(BARE, "nvidia-smi does not answer").ok == "no"
+    assert doctor.devices(BARE).ok == "partly"
+    assert doctor.devices(msgspec.structs.replace(BARE, gpu_trouble="nvidia-smi does not answer")).ok == "no"
 
 
 def test_the_driver_is_quoted_when_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path, "nvidia-smi", "echo Driver/library version mismatch; exit 18")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    devices = next(check for check in examine(("bubblewrap", "")) if check.name == "devices")
+    devices = next(check for check in run_checks(("bubblewrap", "")) if check.name == "devices")
     assert devices.says == "no GPU: nvidia-smi says: Driver/library version mismatch"
 
 
 def test_a_container_s_quota_is_told_apart_from_cores() -> None:
-    quota = Machine(cores=tuple(range(64)), memory_mb=1, parallel=2)
+    quota = Machine(cores=tuple(range(64)), memory_mb=1, core_quota=2)
     assert doctor.cores(quota).says == "2 cores' worth of time, on 64 (a container's quota)"
     assert doctor.cores(Machine(cores=(0,), memory_mb=1)).ok == "partly"
 

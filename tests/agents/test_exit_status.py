@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.exit_status import in_words, oom_kills
+from agents.exit_status import describe_exit, oom_kills
 
 
 def group(folder: Path, name: str, text: str) -> None:
@@ -37,4 +37,4 @@ def test_an_end_is_told_by_its_signal_and_by_what_the_kernel_counts(
     code: int, before: int | None, now: int | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agents.exit_status.oom_kills", lambda: now)
-    assert in_words(code, before) == words
+    assert describe_exit(code, before) == words

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from agents.engines.base import Completion, EngineDead, EngineExhausted, EngineFailure, EngineStartError, Prompt, Scored
-from agents.main import AHEAD, AgentProcess
-from agents.spec import AgentSpec
+from agents.main import CREDIT_PER_SLOT, AgentProcess
 from broker.child_process import NO_RESTART
 from broker.client import Client
 from broker.delivery import Received
@@ -31,6 +30,7 @@ from broker.work_messages import (
     Train,
     Usage,
 )
+from tests.agents.specs import agent_spec
 
 Who = Literal["teacher", "student"]
 TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
@@ -127,18 +127,7 @@ def work(
     say: Callable[[Prompt], str],
     start: Exception | None = None,
 ) -> tuple[int, Wire, Voice]:
-    spec = AgentSpec(
-        name="ada",
-        pool="ada",
-        role=role,
-        endpoint="",
-        model="m",
-        weights="w1",
-        engine="voice",
-        seed=0,
-        device="",
-        prompts="1",
-    )
+    spec = agent_spec(role=role, weights="w1")
     wire, voice = Wire(messages), Voice(say, start)
     client: Client = wire  # type: ignore[assignment]
     return asyncio.run(AgentProcess(spec, voice, client).run()), wire, voice
@@ -228,7 +217,7 @@ def test_what_is_under_way_is_finished_before_it_leaves() -> None:
 def test_it_takes_more_requests_than_run_at_once_and_none_while_draining() -> None:
     _, wire, _ = work("teacher", [], lambda prompt: "")
     assert [b for b in wire.beats if "credit" in b] == [
-        {"state": "ready", "credit": AHEAD * Voice.capacity, "spent": None},
+        {"state": "ready", "credit": CREDIT_PER_SLOT * Voice.capacity, "spent": None},
         {"state": "draining", "credit": 0},
     ]
 

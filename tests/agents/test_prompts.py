@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from agents import prompts
-from agents.engines.base import Question
+from agents.engines.base import CompletionRequest
 from broker.work_messages import (
     Ask,
     Examine,
@@ -128,7 +128,7 @@ def test_a_repair_goes_on_with_the_chat_of_the_first_answer() -> None:
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_the_parts_that_are_kept_are_the_prompt_of_the_engine(request_: Question) -> None:
+def test_the_parts_that_are_kept_are_the_prompt_of_the_engine(request_: CompletionRequest) -> None:
     prompt = prompts.prompt("0f" * 16, request_, "You are terse.")
     kept = prompts.parts(request_, "You are terse.")
     assert kept == (("begun", prompt.begun), *((turn.role, turn.text) for turn in prompt.turns))

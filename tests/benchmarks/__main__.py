@@ -28,6 +28,7 @@ BENCHMARKS = {
     "iterate": "iterate",
     "memory": "memory",
     "monitor": "monitor",
+    "monitor-students": "monitor_students",
     "peers": "peers",
     "pipelining": "pipelining",
     "prefix": "prefix",
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "store": "store",
     "students": "students",
     "training": "training",
+    "weights": "weights",
 }
 
 

@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from broker.protocol import digest
 from scenarios.config import load
+from scenarios.config.schema import Scenario
 from scenarios.levels.base import Request
 from scenarios.levels.results import result_of
 from scenarios.session.run_dir import RunFolder
@@ -37,23 +39,28 @@ GOAL_S, GOAL_MB, REPORT_GOAL_S = 60.0, 1536, 6.0
 def fill(folder: RunFolder, seed: int) -> int:
     """Play the class into a gradebook; returns how many results it has."""
     described = load.read(Path(classes.SMOKE), (*CLASS, f"seed={seed}"))
+    return sum(play(folder, described, GROUP))
+
+
+def play(folder: RunFolder, described: Scenario, group: int) -> Iterator[int]:
+    """Play a class into a gradebook with made-up answers, without agents; yields the results of each group."""
     folder.make()
     folder.keep(described)
     with Store(folder.path, write=True) as store:
         store.keep_bank(build.build_class(described, folder=folder.path))
-        store.keep_answerers({agent.name: digest(agent.name) for agent in described.agents})
+        store.keep_answerers({one: digest(one) for one in described.pools})
         store.note("", "started", "[]")
         bank = store.bank()
         assert bank is not None
         level = folder.level(described, bank, store, ClassGrader().same)
-        due, count = deque(level.begin().requests), 0
+        due = deque(level.begin().requests)
         while due:
-            records = [made_up(due.popleft()) for _ in range(min(GROUP, len(due)))]
-            count += store.record(records, grader="benchmark", version="1")
+            records = [made_up(due.popleft()) for _ in range(min(group, len(due)))]
             for record in records:
                 due.extend(level.receive(result_of(record)).requests)
-        store.note("", "complete")
-    return count
+            if not due:
+                store.note("", "complete")
+            yield store.record(records, grader="benchmark", version="1")
 
 
 def made_up(request: Request) -> Record:

@@ -103,12 +103,12 @@ class Peer:
 
     def flush(self) -> None:
         while self.outbox:
-            some = batching.first(self.outbox)[: self.batch]
+            some = batching.next_batch(self.outbox)[: self.batch]
             try:
                 batching.send(self.socket, [*self.route, *pack(some)])
             except zmq.Again:
                 return
-            batching.drop(self.outbox, len(some))
+            batching.remove_sent(self.outbox, len(some))
 
     def read(self) -> Iterator[Envelope]:
         """The messages that have come."""

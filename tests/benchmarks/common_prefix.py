@@ -21,7 +21,7 @@ from agents.engines.base import Prompt
 from agents.engines.local import attention
 from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.loading import chat_of, load, pick_dtype
-from agents.engines.local.prefixes import Prefixes
+from agents.engines.local.prefixes import PrefixCache
 from agents.models.weights import shape_of
 from agents.placement.memory import MB, PREFIX_CACHE_MB, SLOTS_MB
 from broker.protocol import digest
@@ -64,17 +64,17 @@ def measure(folder: Path, rows: int, steps: int, seed: int) -> dict[str, Any]:
         batch.join(waiting)
         batch.step()
     prompt_seconds = (time.process_time() - begin) / rows
-    ways = {"together": attention.common_prefix, "one by one": lambda rows: (0, [])}
+    ways = {"together": attention.group_by_prefix, "one by one": lambda rows: (0, [])}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(steps):
         for way in sorted(ways, reverse=bool(number % 2)):
-            with mock.patch.object(attention, "common_prefix", ways[way]):
+            with mock.patch.object(attention, "group_by_prefix", ways[way]):
                 begin = time.process_time()
                 batch.step()
                 seconds[way].append((time.process_time() - begin) / rows)
     step = {way: statistics.median(values) for way, values in seconds.items()}
     exam = {way: prompt_seconds + ANSWER * value for way, value in step.items()}
-    same, groups = attention.common_prefix(batch.rows)
+    same, groups = attention.group_by_prefix(batch.rows)
     return {
         "ratio": round(step["one by one"] / step["together"], 3),
         f"ratio_of_exams_with_{ANSWER}_tokens": round(exam["one by one"] / exam["together"], 3),
@@ -91,7 +91,7 @@ def measure(folder: Path, rows: int, steps: int, seed: int) -> dict[str, Any]:
 def cached(work: Sequence[Prompt], folder: Path) -> dict[str, int]:
     """Return how many of these prompts fit into the prefix cache, in bfloat16."""
     token_bytes, chat, limit = 2 * shape_of(folder).token_values, chat_of(folder), PREFIX_CACHE_MB * MB
-    blocks, copies, found = Prefixes(10 * limit), 0, {"shared blocks": 0, "copies": 0}
+    blocks, copies, found = PrefixCache(10 * limit), 0, {"shared blocks": 0, "copies": 0}
     for prompt in work:
         tokens = chat.encode(prompt.turns, prompt.begun)
         keys_values = torch.empty(1, 1, 1, len(tokens), token_bytes, dtype=torch.int8, device="meta")

@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from agents import prompts
-from agents.engines.base import Engine, Prompt, Settings
+from agents.engines.base import Engine, EngineSettings, Prompt
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import pick_device, pick_dtype
 from broker.protocol import digest
@@ -51,11 +51,11 @@ async def measure(
     folder: Path, *, threads: int, lessons: int, rounds: int, max_tokens: int, seed: int, capacity: int = 0
 ) -> dict[str, Any]:
     """Interleaved rounds of the class with and without prefix cache, and of the bare library."""
-    settings = Settings(model=folder.name, folder=folder, capacity=capacity, threads=threads)
+    settings = EngineSettings(model=folder.name, folder=folder, capacity=capacity, threads=threads)
     engines = {
         "class": TransformersEngine(settings),
         "class_without_prefix_cache": TransformersEngine(
-            Settings(
+            EngineSettings(
                 model=folder.name, folder=folder, capacity=capacity, threads=threads, options={"prefix_cache_mb": 0}
             )
         ),

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from agents.engines.base import Settings, Turn
+from agents.engines.base import EngineSettings, Turn
 from agents.engines.vllm.config import ENVIRONMENT, arguments
 from agents.engines.vllm.engine import VllmEngine
 from broker.protocol import digest
@@ -44,7 +44,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
 def measure(folder: Path, *, lessons: int, rounds: int, max_tokens: int, seed: int) -> dict[str, Any]:
     """Interleaved rounds of the class and of the bare engine; the first only warms up."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    settings = Settings(model=folder.name, folder=folder, capacity=3 * lessons, threads=threads)
+    settings = EngineSettings(model=folder.name, folder=folder, capacity=3 * lessons, threads=threads)
     speeds: dict[str, list[float]] = {"class": [], "bare": []}
     cached: list[float] = []
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
@@ -88,7 +88,7 @@ def chat_turns(turns: Sequence[Turn]) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
-def serve_bare(settings: Settings, pipe: Connection) -> None:
+def serve_bare(settings: EngineSettings, pipe: Connection) -> None:
     """The bare engine in a process of its own: prompts in, tokens per second out, until there is a None."""
     os.environ.update({"OMP_NUM_THREADS": str(settings.threads), **ENVIRONMENT})
     from vllm import LLM, SamplingParams

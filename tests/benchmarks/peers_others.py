@@ -20,7 +20,7 @@ from typing import NamedTuple
 import psutil
 
 from agents import engines
-from agents.engines.base import Settings
+from agents.engines.base import EngineSettings
 from agents.engines.vllm.config import BLOCK, CAPACITY, ENVIRONMENT, arguments
 from agents.models.catalogue import CATALOGUE
 from agents.models.fetch import fetch_gguf
@@ -114,7 +114,9 @@ def _serve_vllm(job: Job, pipe: Connection) -> None:
     from vllm import LLM, SamplingParams
     from vllm.platforms import current_platform
 
-    settings = Settings(job.folder.name, job.folder, capacity=CAPACITY["cpu"], threads=job.threads, dtype="bfloat16")
+    settings = EngineSettings(
+        job.folder.name, job.folder, capacity=CAPACITY["cpu"], threads=job.threads, dtype="bfloat16"
+    )
     engine = LLM(**arguments(settings, current_platform.device_type))
 
     def answer(prompts: Sequence[Sequence[str]], max_tokens: int) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents import engines
-from agents.engines.base import Prompt, Settings
+from agents.engines.base import EngineSettings, Prompt
 from agents.engines.local.loading import chat_of
 from broker.protocol import digest
 from tests.benchmarks.engine_transformers import attend_class, questions
@@ -25,7 +25,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     from agents.models.catalogue import ensure
 
     name = engines.choose("auto", MODEL, gpu=False)
-    settings = Settings(
+    settings = EngineSettings(
         model=MODEL,
         folder=ensure(MODEL).folder,
         capacity=0,
@@ -50,7 +50,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     }
 
 
-async def ask(name: str, settings: Settings, work: Sequence[Prompt]) -> float:
+async def ask(name: str, settings: EngineSettings, work: Sequence[Prompt]) -> float:
     """The share of prompt tokens that the engine took from its cache."""
     engine = engines.make(name, settings)
     await engine.start(lambda request_id, tokens: None)

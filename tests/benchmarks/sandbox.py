@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scenarios.tasks.sandbox import Sandbox
+from scenarios.tasks.sandbox.pool import Sandbox
 
 PROGRAM = "def total(n):\n    return sum(i * i for i in range(n))"
 

@@ -1,9 +1,10 @@
 """A thousand simulated students: whether ten times the exams take ten times as long, and how much memory a class takes.
 
-Two classes of the same students run one after the other, the second with ten times the teaching problems. The ratio is
-of the processor time of all processes for an exam answer, times ten: on a busy machine it varies less than time. The
-larger class is watched by `run.py watch` on a terminal, whose frames are counted. Processor time begins with the first
-answer, so that the start of the processes does not count.
+Two classes of the same students run one after the other, the second with ten times the teaching problems: a million
+exam answers, or with --quick (200 students) 88,000. The ratio is of the processor time of all processes for an exam
+answer, times ten: on a busy machine it varies less than time. The larger class is watched by `run.py watch` on a
+terminal; frames with a new number of exams are counted. Processor time begins with the first answer, so that the start
+of the processes does not count. Of the classroom, the class, its summary and its page are measured apart.
 """
 
 import json
@@ -89,6 +90,26 @@ class Watched:
         return (self.frames - 1) / (self.last - self.first) if self.last > self.first else 0.0
 
 
+class Phase:
+    """What the classroom took while it was at one thing, as far as it was seen."""
+
+    def __init__(self) -> None:
+        self._mb = 0.0
+        self._begun: tuple[float, float] | None = None
+        self._last = 0.0, 0.0
+
+    def add(self, mb: float, cpu: float) -> None:
+        """What the process has now: memory, and processor time so far."""
+        self._mb = max(self._mb, mb)
+        self._last = time.monotonic(), cpu
+        self._begun = self._begun or self._last
+
+    def found(self) -> dict[str, float]:
+        """Most memory in MB, and seconds of time and of processor time."""
+        (began, used), (ended, cpu) = self._begun or self._last, self._last
+        return {"peak_mb": round(self._mb), "seconds": ended - began, "cpu_seconds": cpu - used}
+
+
 def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
     """Run a class; what it took."""
     process = classes.start(out, scenario=described)
@@ -99,6 +120,8 @@ def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
     watched: Watched | None = None
     begun: dict[str, float] | None = None
     over = dict.fromkeys(peaks, 0.0)
+    phases = {"class": Phase()}
+    """Of the classroom: the class, then its summary, then its page."""
     while process.poll() is None:
         now = dict.fromkeys(peaks, 0.0)
         for one, line in [(run, ["classroom"]), *_children(process.pid)]:
@@ -116,6 +139,11 @@ def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
             watched = Watched(out) if watch else None
         if now["agents"]:
             over = _by_kind(cpu, kinds)
+        elif begun and (out / "summary.json").exists():
+            phases.setdefault("page", Phase())
+        elif begun:
+            phases.setdefault("summary", Phase())
+        phases[[*phases][-1]].add(now["classroom"], cpu.get(process.pid, 0.0))
         psutil.wait_procs([run], timeout=0.2)
     classes.finish(process)
     frames = watched.end() if watched else 0.0
@@ -127,6 +155,7 @@ def measured(out: Path, described: Path, *, watch: bool) -> dict[str, float]:
         "class_cpu": sum(over.values()) - sum(begun.values()),
         "start_cpu": sum(begun.values()),
         "summary_and_page_cpu": sum(cpu.values()) - sum(over.values()),
+        **{f"{name}_{what}": value for name, one in phases.items() for what, value in one.found().items()},
         **{f"{kind}_ms_per_ea": round(1000 * (over[kind] - begun[kind]) / exams, 4) for kind in peaks},
         **{f"{kind}_mb": round(most) for kind, most in peaks.items()},
         "frames_per_s": round(frames, 2),

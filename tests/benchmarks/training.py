@@ -17,7 +17,7 @@ from typing import Any
 
 from agents.training import process
 from agents.training.estimate import estimate
-from agents.training.spec import Done, TrainingSpec, TrainingStep
+from agents.training.spec import TrainingDone, TrainingSpec, TrainingStep
 from broker.work_messages import PreferencePair, Recipe
 
 GOAL = 1.05
@@ -87,14 +87,14 @@ def _line(pair: PreferencePair) -> str:
     return msgspec.json.encode(pair).decode() + "\n"
 
 
-def ours(told: TrainingSpec, log: Path) -> tuple[float, float, Done]:
+def ours(told: TrainingSpec, log: Path) -> tuple[float, float, TrainingDone]:
     """Seconds from the word that it begins to the process's end, seconds before that, and what came of it."""
     born, begun = time.monotonic(), 0.0
     last: object = None
     for last in process.events(process.start(told, log)):
         if isinstance(last, TrainingStep) and not last.step:
             begun = time.monotonic()
-    if not isinstance(last, Done):
+    if not isinstance(last, TrainingDone):
         raise SystemExit(f"the training failed: {last}")
     return time.monotonic() - begun, begun - born, last
 
@@ -122,7 +122,7 @@ def run(quick: bool, seed: int) -> dict[str, Any]:
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count, batch, turns = (3, 3, 1) if quick else (64, 16, 2)
     recipe = Recipe(batch=batch, learning_rate=5e-4, seed=seed)
-    own: list[tuple[float, float, Done]] = []
+    own: list[tuple[float, float, TrainingDone]] = []
     plain: list[float] = []
     cpu: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as name:

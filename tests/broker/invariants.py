@@ -19,7 +19,7 @@ def check(state: BrokerState) -> None:
     assert all(r.holder is None for r in waiting.values())
     for agent in agents:
         assert all(r.holder is agent and r.pool is agent.pool for r in agent.leases.values())
-        assert agent.alone or not any(r.suspect for r in agent.leases.values()), "a suspect has company"
+        assert agent.holds_suspect or not any(r.suspect for r in agent.leases.values()), "a suspect has company"
         assert not agent.claims & agent.leases.keys()
         assert agent.pool.agents[agent.identity] is agent
     for pool in work.pools.values():

@@ -53,13 +53,13 @@ def test_a_ring_names_keys_and_reports_those_that_were_withdrawn_once(tmp_path: 
     assert zmq.curve_public(secret.encode()).decode() == public == auth.public_key(keys, "ann")
     assert not (keys / "ann.key").exists(), "the secret key is kept with the invitation alone"
     ring = auth.KeyRing(keys)
-    assert (ring.withdrawn(), ring.name(public), ring.name(secret)) == ([], "ann", "")
+    assert (ring.reload(), ring.name_of(public), ring.name_of(secret)) == ([], "ann", "")
     assert auth.revoke(keys, "ann") and not auth.revoke(keys, "ann")
-    assert (ring.withdrawn(), ring.withdrawn(), ring.name(public)) == (["ann"], [], "")
+    assert (ring.reload(), ring.reload(), ring.name_of(public)) == (["ann"], [], "")
     again, _ = auth.admit(keys, "ann")
-    assert (ring.withdrawn(), ring.name(again), ring.name(public)) == ([], "ann", "")
+    assert (ring.reload(), ring.name_of(again), ring.name_of(public)) == ([], "ann", "")
     auth.admit(keys, "ann")
-    assert ring.withdrawn() == ["ann"], "another key took the place of the one before"
+    assert ring.reload() == ["ann"], "another key took the place of the one before"
 
 
 def test_a_ring_notices_two_changes_at_one_time_of_a_coarse_clock(
@@ -70,10 +70,10 @@ def test_a_ring_notices_two_changes_at_one_time_of_a_coarse_clock(
     auth.make_keys(keys, [])
     auth.admit(keys, "ann")
     ring, before = auth.KeyRing(keys), keys.stat()
-    assert ring.withdrawn() == []
+    assert ring.reload() == []
     auth.revoke(keys, "ann")
     os.utime(keys, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert ring.withdrawn() == ["ann"]
+    assert ring.reload() == ["ann"]
 
 
 def test_a_peer_that_is_invited_keeps_no_secret_key_of_before(tmp_path: Path) -> None:
@@ -89,13 +89,13 @@ def test_a_ring_keeps_its_keys_while_a_file_is_damaged(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     auth.make_keys(keys, ["ann"])
     public, ring = auth.public_key(keys, "ann"), auth.KeyRing(keys)
-    assert ring.withdrawn() == []
+    assert ring.reload() == []
     (keys / "bad.pub").write_text("short")
     with pytest.raises(SecurityError, match=r"bad\.pub"):
-        ring.withdrawn()
-    assert ring.name(public) == "ann"
+        ring.reload()
+    assert ring.name_of(public) == "ann"
     (keys / "bad.pub").unlink()
-    assert (ring.withdrawn(), ring.name(public)) == ([], "ann")
+    assert (ring.reload(), ring.name_of(public)) == ([], "ann")
 
 
 @pytest.mark.parametrize("damage", ["missing", "open", "short"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import KEPT, LbtError, ModelError, in_words
+from broker.errors import KEPT, LbtError, ModelError, in_words, is_damaged_database
 from tests.classes import ROOT
 
 BUILT_IN = {
@@ -122,3 +122,11 @@ def test_an_error_of_the_database_states_what_is_wrong_and_whether_anything_was_
     said = in_words(caught.value)
     assert said.startswith("class.db: ") and words in said and str(caught.value) in said
     assert (KEPT in said) == kept
+
+
+def test_text_that_is_not_utf8_is_damage_and_is_not_repeated() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db, pytest.raises(sqlite3.Error) as caught:
+        db.execute("SELECT CAST(x'ff' || zeroblob(1000) AS TEXT) AS answer").fetchall()
+    said = in_words(caught.value)
+    assert "it is damaged" in said and "column 'answer'" in said and len(said) < 200
+    assert is_damaged_database(caught.value)

@@ -339,7 +339,7 @@ def test_a_connection_that_closes_while_it_is_cut_ends_nothing(monkeypatch: pyte
 
             monkeypatch.setattr(flooding, "_peer", closed)
             monkeypatch.setattr(flooding, "memory_mb", lambda: 2 * guard.allowed_mb)
-            assert guard.look(1.0) == []
+            assert guard.cut_flooding(1.0) == []
 
 
 def test_memory_that_no_connection_brought_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,5 +349,5 @@ def test_memory_that_no_connection_brought_may_stay(monkeypatch: pytest.MonkeyPa
     used_mb += 2 * flooding.GROWTH_MB
     for look in range(flooding.CUTS + 1):
         assert guard.allowed_mb < used_mb
-        guard.look(1.0 + look)
+        guard.cut_flooding(1.0 + look)
     assert guard.allowed_mb == used_mb + flooding.GROWTH_MB

@@ -31,7 +31,7 @@ FINISHES = (
     BEGIN
     + """
 asked = []
-with interrupts.first(lambda: asked.append("finishing")):
+with interrupts.on_first_signal(lambda: asked.append("finishing")):
     print("ready", flush=True)
     while not asked:
         pass
@@ -41,7 +41,7 @@ print(asked[0], flush=True)
 IGNORES = (
     BEGIN
     + """
-with interrupts.first(lambda: print("finishing", flush=True)):
+with interrupts.on_first_signal(lambda: print("finishing", flush=True)):
     print("ready", flush=True)
     while True:
         pass

@@ -17,19 +17,11 @@ from broker.version import package_version
 
 def example() -> Invitation:
     public, secret = zmq.curve_keypair()
-    return Invitation(
-        run="smoke-1",
-        name="far",
-        role="student",
-        address="tcp://10.0.0.1:5599",
-        broker_key=zmq.curve_keypair()[0].decode(),
-        public_key=public.decode(),
-        secret_key=secret.decode(),
-        version=package_version(),
-        answerer="abc",
-        seed=7,
-        agent={"name": "far", "model": "simulated"},
-    )
+    return invitation.make(
+        "far", "student", {"name": "far", "model": "simulated"},
+        run=Path("runs/smoke-1"), address="tcp://10.0.0.1:5599", broker_key=zmq.curve_keypair()[0].decode(),
+        own_keys=(public.decode(), secret.decode()), answerer="abc", seed=7,
+    )  # fmt: skip
 
 
 def test_an_invitation_is_its_owners_alone_and_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -37,6 +29,7 @@ def test_an_invitation_is_its_owners_alone_and_is_read_as_it_was_written(tmp_pat
     invitation.write(file, written)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert invitation.read(file) == written
+    assert (written.run, written.run_folder, written.version) == ("smoke-1", "runs/smoke-1", package_version())
     assert written.secret_key not in repr(written)
     with pytest.raises(SecurityError, match="is there already"):
         invitation.write(file, written)

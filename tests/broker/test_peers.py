@@ -2,8 +2,8 @@
 
 import pytest
 
-from broker.actions import Forget, LogLine, Send
-from broker.events import Clogged, Revoked
+from broker.actions import DiscardOutbox, LogLine, Send
+from broker.events import OutboxFull, Revoked
 from broker.protocol import (
     Ack,
     AgentState,
@@ -331,7 +331,7 @@ def test_a_silent_agent_is_lost_after_three_heartbeats(broker: Broker) -> None:
     [lost] = broker.messages_to(C)
     assert isinstance(lost, Lost)
     assert (lost.name, lost.pool, lost.why) == ("ann", "p", "silent")
-    assert Forget(b"a") in broker.actions
+    assert DiscardOutbox(b"a") in broker.actions
     broker.agent(b"b")
     assert broker.leases(b"b") == ["r1"]
 
@@ -571,8 +571,8 @@ def test_hello_again_repeats_leases_that_may_not_have_arrived(broker: Broker) ->
 def test_a_peer_that_does_not_read_is_lost(broker: Broker) -> None:
     broker.agent(b"a")
     broker.ask("r1")
-    assert broker.handle(Clogged(b"a")) == [(C, "Lost", "")]
-    broker.handle(Clogged(C))
+    assert broker.handle(OutboxFull(b"a")) == [(C, "Lost", "")]
+    broker.handle(OutboxFull(C))
     broker.agent(b"b")
     assert broker.answer(b"b", "r1") == []
     assert broker.beat(C) == [(C, "Unknown", "")]

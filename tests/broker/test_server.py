@@ -99,8 +99,8 @@ def test_many_questions_reach_all_of_a_pool() -> None:
 
 
 def test_a_peer_that_never_reads_delays_no_other_and_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "HIGH_WATER", 1)
-    monkeypatch.setattr(broker_module, "OUTBOX", 40)
+    monkeypatch.setattr(broker_module, "SEND_HIGH_WATER", 1)
+    monkeypatch.setattr(broker_module, "MAX_OUTBOX", 40)
     with short_folder() as folder, serving(local(folder, heartbeat_s=30.0)):
         endpoint = local(folder).endpoint
         long = Examine(problem="x" * 100_000, answer_form="word", sampling=QUESTION.sampling, material=())
@@ -323,13 +323,13 @@ def test_an_invited_agent_whose_key_is_revoked_is_cut_off_and_its_requests_go_to
             await_message(classroom, is_a(Joined))
             classroom.send(QUESTION, to="p", request_id="r1", keep=True)
             await_message(ann, is_a(Examine))
-            assert ann.trouble(PATIENCE_S) == ""
+            assert ann.why_give_up(PATIENCE_S) == ""
             auth.revoke(keys, "ann")
             [lost] = await_message(classroom, is_a(Lost))
             assert isinstance(lost.message, Lost) and lost.message.why == "revoked"
             ann.send(Answered(text="too late"), request_id="r1", keep=True)
             until = time.monotonic() + PATIENCE_S
-            while not (trouble := ann.trouble(PATIENCE_S)):
+            while not (trouble := ann.why_give_up(PATIENCE_S)):
                 assert time.monotonic() < until
                 ann.receive(0.05)
             assert "does not accept the key of ann: it was revoked" in trouble
@@ -341,23 +341,11 @@ def test_an_invited_agent_whose_key_is_revoked_is_cut_off_and_its_requests_go_to
 
 def invite_ann(keys: Path, file: Path, spec: BrokerSpec) -> None:
     """Invite `ann` to a broker that serves already."""
-    public, secret = auth.admit(keys, "ann")
-    invitation.write(
-        file,
-        invitation.Invitation(
-            run="r",
-            name="ann",
-            role="student",
-            address=spec.endpoint,
-            broker_key=auth.public_key(keys, "broker"),
-            public_key=public,
-            secret_key=secret,
-            version=package_version(),
-            answerer="",
-            seed=0,
-            agent={},
-        ),
-    )
+    invited = invitation.make(
+        "ann", "student", {}, run=keys.parent, address=spec.endpoint,
+        broker_key=auth.public_key(keys, "broker"), own_keys=auth.admit(keys, "ann"), answerer="", seed=0,
+    )  # fmt: skip
+    invitation.write(file, invited)
 
 
 def test_the_process_serves_until_it_gets_sigterm(tmp_path: Path) -> None:

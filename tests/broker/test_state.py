@@ -1,7 +1,7 @@
 """The broker as a state machine: gauges, unreadable messages, its own pauses, progress."""
 
 from broker.actions import LogLine, Send
-from broker.events import Malformed, Woke
+from broker.events import BrokerPaused, Malformed
 from broker.protocol import (
     Envelope,
     Welcome,
@@ -35,7 +35,7 @@ def test_time_in_which_the_broker_did_not_run_counts_against_no_agent() -> None:
     broker.agent(b"a")
     broker.ask("r1")
     broker.now += 1000
-    broker.handle(Woke(1000))
+    broker.handle(BrokerPaused(1000))
     assert broker.wait(0) == []
     assert broker.wait(3 * broker.state.peers.heartbeat_s) == []
     assert (C, "Lost", "") in broker.wait(1)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from broker.actions import Send
 from broker.delivery import DeliverySession, Received
-from broker.events import Incoming, Sender, StateEvent, Tick, Woke
+from broker.events import BrokerPaused, Incoming, Sender, StateEvent, Tick
 from broker.protocol import RESULTS, WORK, Ack, AgentState, Envelope, Gone, Goodbye, Hello, Lost, Role, envelope
 from broker.state import BrokerState
 from broker.work_messages import Answered, Examine, Exemplar, Failed, Message, Sampling
@@ -169,7 +169,7 @@ class ClassAtSea(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 100.0]))
     def the_broker_sleeps(self, seconds: float) -> None:
         self.now += seconds
-        self.do_all(Woke(seconds=seconds))
+        self.do_all(BrokerPaused(seconds=seconds))
 
     # --- what goes wrong --------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agents.placement.hardware import look
+from agents.placement.hardware import this_machine
 from tests.gpu.checks import MARK
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def _device(kind: str) -> tuple[str, str]:
     """Return the device in words, and why it cannot be used."""
     if kind == "cpu":
         return "cpu", ""
-    machine = look()
+    machine = this_machine()
     if machine.gpus:
         return f"{machine.gpus[0].name}, {machine.gpus[0].memory_mb / 1000:.1f} GB", ""
     return "none", machine.gpu_trouble or "nvidia-smi shows none; --device cpu tries the phases that need none"

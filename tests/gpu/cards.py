@@ -5,7 +5,7 @@ Each cell is the answer of `plan` for a described machine. The test of docs/gpu.
 
 from collections.abc import Sequence
 
-from agents.placement.hardware import described
+from agents.placement.hardware import described_machine
 from broker.errors import PlacementError
 from run import place
 from scenarios.config import load
@@ -43,7 +43,7 @@ def cell(teacher: str, students: str, others: Sequence[str], gpus: str) -> str:
         path = classes.ROOT / "scenarios" / "multi_student.yaml"
         scenario = load.read(path, [*settings, *others, f"level={level}", "task.problems=20"])
         try:
-            place(scenario, described([f"gpus={gpus}", "memory=2000", "cores=64"]))
+            place(scenario, described_machine([f"gpus={gpus}", "memory=2000", "cores=64"]))
         except PlacementError:
             continue
         fits.append(level)

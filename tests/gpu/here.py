@@ -6,7 +6,7 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 
-from agents.placement.hardware import look
+from agents.placement.hardware import this_machine
 from tests.gpu.checks import Setting, check, info, phase, skip
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "vllm", "pyzmq", "msgspec", "datasets", "pyarrow")
@@ -19,7 +19,7 @@ def run(setting: Setting) -> None:
         except PackageNotFoundError:
             info(name, note="not installed")
     begin = time.monotonic()
-    machine = look()
+    machine = this_machine()
     seconds = time.monotonic() - begin
     check("cores and memory are known", bool(machine.cores) and machine.memory_mb > 0, len(machine.cores), "cores")
     if not setting.cuda:
@@ -48,7 +48,7 @@ def visible(value: str) -> tuple[int, int, str]:
     child = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = value
-    machine = look()
+    machine = this_machine()
     del os.environ["CUDA_VISIBLE_DEVICES"]
     if before is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = before

@@ -63,7 +63,7 @@ def prompts(count: int, tokens: int, new: int, *, top_k: int = 20, seed: int = 0
                 begun="Solution:",
                 sampling=sampling,
                 seed=number,
-                asked=Teach(problem=text, answer_form="number", sampling=sampling),
+                request=Teach(problem=text, answer_form="number", sampling=sampling),
             )
         )
     return made

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agents import engines
-from agents.engines.base import Settings
+from agents.engines.base import EngineSettings
 from tests.agents.engines.local.test_engine import prompt, save
 from tests.agents.models import trained_weights
 from tests.gpu import models
@@ -75,7 +75,7 @@ async def scores(
     weights: Sequence[str] = ("",),
 ) -> list[list[float]]:
     """Return the scores of all solutions by an engine, by each of the `weights`; empty: the base."""
-    settings = Settings(
+    settings = EngineSettings(
         "tiny",
         folder,
         8,

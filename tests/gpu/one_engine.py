@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from agents import engines
-from agents.engines.base import Completion, EngineDead, Settings
+from agents.engines.base import Completion, EngineDead, EngineSettings
 from tests.gpu.models import prompts
 
 
 async def main() -> None:
     """Answer `requests` requests of `length` and `new` tokens; the argument is a JSON object."""
     told: dict[str, Any] = json.loads(sys.argv[1])
-    settings = Settings(
+    settings = EngineSettings(
         model="model",
         folder=Path(told["folder"]),
         capacity=0,

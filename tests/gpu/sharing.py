@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from agents.placement.agent_process import agent_env
-from agents.placement.hardware import look
+from agents.placement.hardware import this_machine
 from agents.placement.memory import CONTEXT_MB
 from agents.placement.seats import USABLE, Seat, SeatRequest, place
 from tests.gpu import models
@@ -33,7 +33,7 @@ def share(setting: Setting, engine: str, shape: str, agents: int) -> None:
     parameters = models.save(folder, shape, setting.device)
     hog = None
     if setting.cuda:
-        gpu = look().gpus[0]
+        gpu = this_machine().gpus[0]
         # As much may be used of the rest as of a GPU of 24 GB.
         too_much = int(USABLE * (gpu.memory_mb - LEFT_MB)) - gpu.used_mb - CONTEXT_MB
         hog = subprocess.Popen(
@@ -45,7 +45,7 @@ def share(setting: Setting, engine: str, shape: str, agents: int) -> None:
         assert hog.stdout is not None
         assert hog.stdout.readline() == "ready\n", "the memory beyond 24 GB cannot be taken"
     try:
-        machine = look()
+        machine = this_machine()
         requests = [
             SeatRequest(f"a{n}", "auto" if setting.cuda else "none", 2 * parameters // 10**6 or 1, engine=engine)
             for n in range(agents)

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from agents import engines
-from agents.engines.base import Engine, Prompt, Settings
+from agents.engines.base import Engine, EngineSettings, Prompt
 from tests.agents.models import trained_weights
 from tests.gpu import models
 from tests.gpu.checks import Setting, check, info, phase
@@ -107,7 +107,7 @@ def measured(
         weights: folder of the weights that the loads name.
     """
     cuda = os.environ["LBT_DEVICE"] == "cuda"
-    settings = Settings(
+    settings = EngineSettings(
         model="model",
         folder=folder,
         capacity=max(load.rows for load in loads),

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from agents.training import process
 from agents.training.estimate import estimate
-from agents.training.spec import Done, Refused, TrainingSpec, TrainingStep
+from agents.training.spec import TrainingAborted, TrainingDone, TrainingSpec, TrainingStep
+from broker import child_process
 from broker.work_messages import Recipe
 from tests.agents.training.training_at_hand import line, spec, write
 from tests.gpu import models
@@ -56,11 +57,11 @@ def trained(setting: Setting, trainings: Sequence[Training]) -> None:
         if child is None:
             child = process.start(told, setting.folder / "training.log")
         else:
-            process.start_next(child, told)
+            child_process.send(child, told)
         last = number + 1 == len(trainings)
         *_, end = process.events(child, keep=lambda last=last: not last)  # type: ignore[misc]
-        if not isinstance(end, Done):
-            check(training.name, False, note=end.failed if isinstance(end, Refused) else "no result")
+        if not isinstance(end, TrainingDone):
+            check(training.name, False, note=end.failed if isinstance(end, TrainingAborted) else "no result")
             print((setting.folder / "training.log").read_text()[-4000:])
             child = None
             continue
@@ -96,7 +97,7 @@ def goes_on(setting: Setting, training: Training) -> None:
     events = list(process.events(process.start(told, log)))
     first, end = events[0], events[-1]
     from_step = first.step if isinstance(first, TrainingStep) else -1
-    done = isinstance(end, Done) and end.steps == -(-training.pairs // training.recipe.batch)
+    done = isinstance(end, TrainingDone) and end.steps == -(-training.pairs // training.recipe.batch)
     check(
         "a killed training goes on", done and from_step >= 1, from_step, "steps kept", "at least 1, and all in the end"
     )

@@ -42,7 +42,7 @@ def test_what_was_saved_is_told_apart_and_what_needs_every_exam_is_left_out(halv
     said = " ".join(classes.say("report", halved).split())
     assert f"asked {saved['asked']} of the {saved['full']} exams of a full class" in said
     assert f"Exam scores of {saved['dropped_rationales']} dropped rationales rest on fewer answers" in said
-    assert "Who should sit the exams?" not in said
+    assert "Which students should take the exams?" not in said
     assert "exam.allocation did not ask for all" in (halved / "report.html").read_text()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from broker.endpoints import endpoints
 from tests import classes
-from tests.process.test_faults import IMPATIENT, SLOW, Gradebook, midway
+from tests.process.test_faults import IMPATIENT, PROBLEMS, Gradebook, midway
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a class over ipc, watched by /proc")
 SOON = ("limits.broker_s=3", "limits.restarts=20")
@@ -20,7 +20,7 @@ SOON = ("limits.broker_s=3", "limits.restarts=20")
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Gradebook:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    classes.finish(classes.start(out, *SLOW, *IMPATIENT))
+    classes.finish(classes.start(out, PROBLEMS, *IMPATIENT))
     return classes.gradebook(out)
 
 

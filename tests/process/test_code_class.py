@@ -15,7 +15,7 @@ from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.grading.code import ProgramGrader
 from scenarios.tasks.programs import ProgramTask
-from scenarios.tasks.sandbox import SandboxError
+from scenarios.tasks.sandbox.outcome import SandboxError
 from scenarios.tasks.sources import files
 from tests import classes
 from tests.classes import summary

@@ -91,7 +91,8 @@ def test_a_class_that_is_killed_while_it_is_paused_goes_on_unpaused(whole: Path,
     with classes.held(out, *SMALL, enough=ENOUGH, **HELD) as process:
         ctl(out, "pause")
         kill(process)
-    assert "does not run" in ctl(out, "resume", code=2)
+    said = ctl(out, "resume", code=2)
+    assert f"does not run, so it cannot be changed. Go on with: python run.py resume {out}" in said
     classes.finish(classes.resume(out))
     assert classes.gradebook(out) == classes.gradebook(whole)
     assert classes.summary(out)["changes"]["paused"] is False
@@ -231,7 +232,8 @@ def test_a_class_that_does_not_run_is_not_changed(whole: Path) -> None:
     before = classes.tables(whole)
     for words in (("pause",), ("resume",), ("drop", "weak"), ("budget", "5")):
         said = ctl(whole, *words, code=2)
-        assert "this class does not run, so it cannot be changed" in said
+        assert f"this class has ended, with all its results. See it with: python run.py show {whole} Ask more" in said
+        assert f"python run.py extend {whole} --set KEY=VALUE" in said and "resume" not in said
     assert classes.tables(whole) == before
     assert status(whole)["running"] is False
 

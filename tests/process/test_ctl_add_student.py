@@ -122,10 +122,10 @@ def test_a_file_that_describes_no_student_is_refused(text: str, words: str, tmp_
     assert type(error.value).__module__ in ("broker.errors", "scenarios.config.yaml_tree")
 
 
-def test_a_class_that_does_not_run_or_is_part_of_a_study_gets_no_student(
+def test_a_class_that_has_ended_or_is_part_of_a_study_gets_no_student(
     began_with_it: Path, late: Path, tmp_path: Path
 ) -> None:
-    assert "does not run" in ctl(began_with_it, "add-student", late, code=2)
+    assert "has ended" in ctl(began_with_it, "add-student", late, code=2)
     assert "no such file" in ctl(began_with_it, "add-student", tmp_path / "missing.yaml", code=2)
     cell = tmp_path / "study" / "runs" / "cell"
     cell.parent.mkdir(parents=True)

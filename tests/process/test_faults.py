@@ -19,7 +19,8 @@ import pytest
 from scenarios.store.sqlite import Store
 from tests import classes
 
-SLOW = ("task.problems=6", "teacher.engine_args.tokens_per_second=300", "students.*.engine_args.tokens_per_second=300")
+PROBLEMS = "task.problems=6"
+SLOW = (PROBLEMS, "teacher.engine_args.tokens_per_second=300", "students.*.engine_args.tokens_per_second=300")
 IMPATIENT = ("broker.heartbeat_s=0.3",)
 STALLED = ("limits.stalled_s=10", "limits.restarts=20")
 """Much longer than a busy machine keeps a simulated agent from its next token; and if it does, the class goes on."""
@@ -30,7 +31,7 @@ ENOUGH = 60
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str, str | None, bool | None]]:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    classes.finish(classes.start(out, *SLOW, *IMPATIENT))
+    classes.finish(classes.start(out, PROBLEMS, *IMPATIENT))
     return classes.gradebook(out)
 
 
@@ -247,7 +248,7 @@ def test_replicas_share_the_work_and_one_of_them_may_die(tmp_path: Path, undistu
 
 def test_agents_that_take_turns_do_the_same_work_one_after_the_other(tmp_path: Path, undisturbed: Gradebook) -> None:
     out = tmp_path / "run"
-    process = classes.start(out, *SLOW, *IMPATIENT, "time_share=true")
+    process = classes.start(out, PROBLEMS, *IMPATIENT, "time_share=true")
     classes.finish(process)
     here: set[str] = set()
     orders: list[int] = []

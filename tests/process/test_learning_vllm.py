@@ -53,7 +53,7 @@ def cores(process: psutil.Process) -> list[psutil.Process]:
 
 def likely(out: Path, weights: str) -> list[tuple[float, float]]:
     """What the class says of how likely some texts are under these weights, and what transformers says of them."""
-    from agents.engines.base import Settings
+    from agents.engines.base import EngineSettings
     from agents.engines.local.engine import TransformersEngine
     from agents.models.catalogue import ensure
     from broker.work_messages import Exemplar, Grade
@@ -68,7 +68,7 @@ def likely(out: Path, weights: str) -> list[tuple[float, float]]:
 
     async def by_transformers() -> list[tuple[float, float]]:
         engine = TransformersEngine(
-            Settings("smollm2", ensure("smollm2-135m-instruct").folder, 4, 1, weights_folder=str(out / "weights"))
+            EngineSettings("smollm2", ensure("smollm2-135m-instruct").folder, 4, 1, weights_folder=str(out / "weights"))
         )
         await engine.start(lambda request_id, tokens: None)
         try:

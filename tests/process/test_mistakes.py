@@ -14,6 +14,7 @@ import pytest
 import run
 from agents.models.catalogue import ResolvedModel
 from broker.errors import PlacementError, TaskError
+from broker.interrupts import INTERRUPTS
 from scenarios.config import load
 from scenarios.report.console import say
 from scenarios.session.conclusion import conclude
@@ -133,7 +134,7 @@ def test_a_resumed_class_may_not_ask_otherwise(tmp_path: Path) -> None:
 
 
 def test_help_names_the_logs_of_a_class() -> None:
-    assert "AGENT.log of the agent that failed, broker.log, or run.log" in " ".join(classes.say("--help").split())
+    assert "AGENT.log of each agent, broker.log and run.log" in " ".join(classes.say("--help").split())
 
 
 def test_the_folder_of_a_run_is_no_scenario(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_commands_on_a_folder_without_a_run(tmp_path: Path) -> None:
         (["scenarios/smoke.yaml", "--sed", "7"], "Did you mean --seed?"),
         (
             ["run", "scenarios/smoke.yaml"],
-            "there is no command `run`: leave it out, python run.py scenarios/smoke.yaml",
+            "there is no command `run`; use python run.py scenarios/smoke.yaml",
         ),
         (["pln", "scenarios/smoke.yaml"], "did you mean plan?"),
         (["scenarios/smoke.yaml", "scenarios/level1.yaml"], "not understood: scenarios/level1.yaml"),
@@ -395,7 +396,7 @@ def test_how_to_go_on_is_said_though_class_db_cannot_be_read(
     ended = {"failed": ("disk I/O error", 1), "interrupted": ("", 130), "complete": ("", 1)}
     for status, (reason, code) in ended.items():
         ending = Ending(status, reason)  # type: ignore[arg-type]
-        assert conclude(load.read(scenario), RunFolder(out), ending, run.INTERRUPTS, run.out, run.err) == code
+        assert conclude(load.read(scenario), RunFolder(out), ending, INTERRUPTS, run.out, run.err) == code
         said = capsys.readouterr().err
         assert reason in said
         assert ("python run.py resume" in said) == (status == "failed")

@@ -156,14 +156,18 @@ def test_a_study_shows_its_classes_above_the_one_that_runs_and_so_does_watch(tmp
     assert "interrupted" in said and "No class of this study runs now" in said
 
 
-def test_watching_ends_with_q_and_leaves_the_class_alone(terminal: Terminal, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
+def test_watching_ends_with_q_or_ctrl_c_and_leaves_the_class_alone(
+    key: str, code: int, terminal: Terminal, tmp_path: Path
+) -> None:
     watching = Terminal("watch", tmp_path / "run")
     try:
         watching.read_until("q leaves; the class goes on")
-        watching.send("q")
-        assert watching.read_to_the_end() == 0
+        watching.send(key)
+        assert watching.read_to_the_end() == code
         assert watching.now == watching.settings
         assert watching.left
+        assert "Interrupted" not in watching.said, "the class is not"
     finally:
         watching.close()
     assert terminal.process.poll() is None

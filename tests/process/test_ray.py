@@ -1,11 +1,13 @@
 """A class whose agents run on the nodes of a Ray cluster ends as if they were here, also where a node is lost."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import classes
@@ -103,6 +105,59 @@ def test_a_class_on_a_cluster_of_this_host_ends_and_goes_on_with_and_without_ray
     here = tmp_path / "here"
     classes.finish(classes.start(here, "task.problems=4", "lesson.rationales=3"))
     assert classes.gradebook(out) == classes.gradebook(here)
+
+
+def test_a_class_on_ray_is_watched_paused_and_goes_on_without_a_student(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with classes.held(out, *SMALL, enough=12, students=2, words=("--launcher", "ray")) as process:
+        watching = subprocess.Popen(
+            classes.command("watch", out), cwd=classes.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for words in (("pause",), ("resume",), ("drop", "weak")):
+            classes.say("ctl", out, *words)
+        status = json.loads(classes.say("ctl", out, "status", "--json"))
+        assert {one["name"]: one["state"] for one in status["agents"]}["weak"] == "dropped"
+    classes.finish(process)
+    assert "dropped" in classes.finish(watching)
+    changes = classes.summary(out)["changes"]
+    assert (changes["pauses"], changes["dropped"]) == (1, ["weak"])
+
+
+def test_a_class_that_loses_the_head_of_ray_says_how_to_go_on_and_keeps_its_answers(tmp_path: Path) -> None:
+    here, out = tmp_path / "here", tmp_path / "run"
+    classes.finish(classes.start(here, *SMALL))
+    with classes.held(out, *SMALL, enough=12, students=2, words=("--launcher", "ray")) as process:
+        (head,) = (one for one in psutil.Process(process.pid).children() if one.name() == "gcs_server")
+        head.kill()
+        said = " ".join(classes.finish(process, code=1).split())
+    assert "the Ray cluster is lost: its head" in said and f"resume {out} --launcher ray" in said
+    before = classes.gradebook(out)
+    assert len(before) >= 12
+    classes.finish(classes.resume(out))
+    assert before < classes.gradebook(out) == classes.gradebook(here)
+
+
+STUDY = """
+study: trial
+base: {base}
+set: {{task.problems: 2, lesson.rationales: 2, exam.problems: 1}}
+students: [{{name: one, engine: simulated}}, {{name: two, engine: simulated}}]
+lineups: {{first: [one], both: [one, two]}}
+cross: {{teacher.engine_args.ability: [-0.5, 1.0]}}
+seeds: [1]
+primary: [both - first]
+"""
+
+
+def test_each_class_of_a_study_has_its_agents_on_ray(tmp_path: Path) -> None:
+    file, out = tmp_path / "trial.yaml", tmp_path / "out"
+    file.write_text(STUDY.format(base=classes.ROOT / classes.SMOKE))
+    classes.say("study", file, "--out", out, "--monitor", "off", "--launcher", "ray")
+    runs = sorted((out / "runs").iterdir())
+    assert len(runs) == 2
+    for run in runs:
+        assert {one["device"] for one in classes.summary(run)["agents"]} == {"Ray, CPU"}
+    assert json.loads((out / "study.json").read_text())["status"] == "complete"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scenarios.studies.sentences import AFTER_A_LOOK
 from tests import classes
 
 STUDY = """
@@ -151,7 +152,7 @@ def test_a_study_says_that_study_yaml_is_older_than_classes_that_were_extended_a
         classes.say("extend", out / "runs" / cell, "--set", "lesson.rationales=4", "--monitor", "off")
     said = "The classes were extended, and study.yaml shows the old numbers: lesson.rationales: 3 -> 4."
     assert said in " ".join(classes.say("report", out).split())
-    assert result(out)["answer"][-1] == said not in result(finished)["answer"]
+    assert result(out)["answer"][-1] == f"{said} {AFTER_A_LOOK}" not in result(finished)["answer"]
     assert said in html.unescape((out / "report.html").read_text())
 
 
@@ -277,7 +278,7 @@ def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
     assert {one["seed"] for one in plan["cells"]} == {5}
     one = ("--set", "lineups={copies: [peer]}", "--set", "primary=[copies - sc]")
     said = " ".join(classes.say("plan", study_file, *one).split())
-    assert "times as many" not in said and "Warning: bold sits exams, but is in no line-up." in said
+    assert "times as many" not in said and "Warning: bold takes exams, but is in no line-up." in said
     assert "in no line-up" not in classes.say("plan", study_file)
 
 

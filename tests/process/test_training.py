@@ -13,14 +13,13 @@ import msgspec
 
 from agents.engines.simulated.options import write_answer_key
 from agents.models import trained_weights
-from agents.spec import AgentSpec
 from broker import child_process
 from broker.client import Client
 from broker.protocol import Gone
 from broker.work_messages import Answered, Failed, PreferencePair, Progress, Recipe, Sampling, Teach, Train, Trained
+from tests.agents.specs import BASE, agent_spec
 from tests.broker.running import CLASSROOM, await_message, is_a, local, serving, short_folder
 
-BASE = "b" * 64
 PROBLEMS = {f"What is {a} + {a}?": str(2 * a) for a in range(1, 41)}
 PAIRS = [
     PreferencePair(prompt=problem, chosen=f"Answer: {gold}", rejected="Answer: 0", answer_form="number")
@@ -37,18 +36,12 @@ class Class:
     @contextlib.contextmanager
     def teacher(self, **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
         args = {"answer_key": str(self.folder / "answers"), "unparsable_rate": 0.0, **options}
-        spec = AgentSpec(
-            name="ada",
-            pool="ada",
-            role="teacher",
+        spec = agent_spec(
             endpoint=self._endpoint,
             model="simulated",
-            weights=BASE,
             engine="simulated",
             seed=1,
-            device="",
             engine_args=args,
-            prompts="1",
             weights_folder=str(self.folder / "weights"),
             training_folder=str(self.folder / "training"),
         )
@@ -95,7 +88,7 @@ def test_a_teacher_killed_in_mid_training_is_trained_by_its_next_process(tmp_pat
             (done,) = await_message(held.client, is_a(Trained, Failed))
             assert isinstance(done.message, Trained), done
             new = done.message.trained
-            assert trained_weights.simulated(tmp_path / "weights" / new).gain > 0.3
+            assert trained_weights.read_simulated(tmp_path / "weights" / new).gain > 0.3
             teach = Teach(problem="What is 1 + 1?", answer_form="number", sampling=Sampling())
             for weights in (BASE, new, "c" * 64):
                 named = msgspec.structs.replace(teach, weights=weights)

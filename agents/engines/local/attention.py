@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from agents.engines.local.prefixes import shared
-from agents.placement.memory import ROOM
+from agents.placement.memory import slot_length
 
 if TYPE_CHECKING:
     from agents.engines.local.batch import BatchRow
@@ -31,7 +31,7 @@ UNSUPPORTED = ("softcap", "s_aux", "position_bias", "cache")
 """Arguments with which the library's models request other kinds of attention."""
 
 
-class Plan:
+class AttentionPlan:
     """The attention of one step: the leading rows with one new token run together, the others one by one."""
 
     def __init__(self, rows: "Sequence[BatchRow]", like: torch.Tensor) -> None:
@@ -51,11 +51,11 @@ class Plan:
         self.longest = max(starts[: self.single], default=-1) + 1
         if device.type == "cuda":
             # Kernels are chosen, and masks padded, per length; slots are a multiple of it long.
-            self.longest = -(-self.longest // ROOM) * ROOM
+            self.longest = slot_length(self.longest)
         seen = torch.arange(self.longest) <= torch.tensor(starts[: self.single]).view(-1, 1)
         mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, float("-inf"))
         self.mask = mask[:, None, None].to(device)
-        self.common, self.groups = common_prefix(rows[: self.single]) if device.type == "cpu" else (0, [])
+        self.common, self.groups = group_by_prefix(rows[: self.single]) if device.type == "cpu" else (0, [])
         """Number of tokens that the rows of each group begin with, and the slots of each group; 0: no groups."""
         grouped = {slot for group in self.groups for slot in group}
         self.apart = [(slot, starts[slot] + 1) for slot in range(self.single) if self.common and slot not in grouped]
@@ -71,7 +71,7 @@ def attend(
     *,
     scaling: float,
     slots: torch.Tensor,
-    plan: Plan,
+    plan: AttentionPlan,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of one layer over a flat step: query [1, heads, tokens, dim]; returns [1, tokens, heads, dim].
@@ -106,7 +106,9 @@ def attend(
     return out[None], None
 
 
-def one_by_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, scale: float) -> torch.Tensor:
+def one_by_one(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: AttentionPlan, scale: float
+) -> torch.Tensor:
     """Attention of each row's new token to all of the row: query [rows, key heads, query heads of each, dim]."""
     count, seen = len(query), slice(0, plan.longest)
     mask = plan.mask.expand(-1, 1, query.shape[2], -1)
@@ -115,7 +117,9 @@ def one_by_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, pl
     )
 
 
-def in_groups(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, scale: float) -> torch.Tensor:
+def in_groups(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: AttentionPlan, scale: float
+) -> torch.Tensor:
     """The same as `one_by_one`, where the rows of a group attend to their common beginning in one call."""
     count, key_heads, heads, dim = query.shape
     own = slice(plan.common, plan.longest)
@@ -140,7 +144,7 @@ def in_groups(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, pla
     return merged
 
 
-def common_prefix(rows: "Sequence[BatchRow]") -> tuple[int, list[list[int]]]:
+def group_by_prefix(rows: "Sequence[BatchRow]") -> tuple[int, list[list[int]]]:
     """Return the length of prefix that saves most if the rows with an equal prefix attend to it together.
 
     Returns:

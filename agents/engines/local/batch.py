@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.engines.local.attention import Plan
-from agents.engines.local.prefixes import Prefixes, Tokens, shared
+from agents.engines.local.attention import AttentionPlan
+from agents.engines.local.prefixes import PrefixCache, Tokens, shared
 from agents.engines.local.sampling import choose
 from agents.engines.local.slots import Slots, out_of_memory, release_cached_memory
 from broker.work_messages import Sampling
@@ -82,7 +82,7 @@ class Batch:
         self.rows: list[BatchRow] = []
         self._model = model
         self._slots = Slots(model, capacity, memory)
-        self._prefixes = Prefixes(prefix_memory)
+        self._prefixes = PrefixCache(prefix_memory)
         self._prefix_memory = prefix_memory
         self._steps = 0
         """Number of steps since memory lacked."""
@@ -102,7 +102,7 @@ class Batch:
         new_tokens = scored = 0
         for row in list(waiting):
             length, room = len(row.tokens), row.prompt_tokens + row.sampling.max_tokens
-            if not self._slots.fit(len(self.rows), room):
+            if not self._slots.fits(len(self.rows), room):
                 break
             found, parts = self._prefixes.find(row.tokens)
             found = min(found, length - row.logits_wanted)
@@ -199,7 +199,7 @@ class Batch:
     def logits(self) -> torch.Tensor:
         """Return logits [wanted of all rows, vocabulary] after each row's last tokens; then slots hold all tokens."""
         slots = self._slots.all
-        device, plan = slots.device, Plan(self.rows, slots)
+        device, plan = slots.device, AttentionPlan(self.rows, slots)
         tokens = [token for row in self.rows for token in row.tokens[row.held :]]
         ends = np.cumsum([len(row.tokens) - row.held for row in self.rows])
         kept = np.concatenate([range(end - row.logits_wanted, end) for end, row in zip(ends, self.rows, strict=True)])

@@ -3,8 +3,8 @@
 One thread owns model, tokenizer and batch (agents/engines/local/batch.py). Requests join the running batch and leave it
 one by one; requests for other weights run in later rounds. Greedy decoding in float32 equals the library's `generate`,
 token by token, whatever else runs in the batch (except for ties). A seed fixes the random numbers of a request, not its
-text: in bfloat16 and float16, and for near ties in float32, rounding depends on the other requests of the batch and on
-the cache. An engine uses the first device that it sees.
+text: in bfloat16, float16 and int8, and for near ties in float32, rounding depends on the other requests of the batch
+and on the cache. An engine uses the first device that it sees.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from queue import SimpleQueue
 import torch
 
 from agents.engines import arguments, thoughts
-from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings, first_line
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSettings, Prompt, Scored, first_line
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.gpu_memory import free_mb, take_share
@@ -49,7 +49,7 @@ class TransformersEngine:
     capacity: int = 0
     spent: float | None = None
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         """Check the arguments; `start` loads the model.
 
         Raises:
@@ -129,7 +129,8 @@ class TransformersEngine:
             torch.set_num_threads(max(1, settings.threads))
         dtype = pick_dtype(device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
         take_share(device, settings.memory_share)
-        chat, model = load(settings.folder, device, dtype)
+        int8 = options.quantization == "int8"
+        chat, model = load(settings.folder, device, dtype, int8=int8)
         slots_mb, prefixes_mb = cache_sizes(device, settings.cache_mb, options, settings.memory_share)
         self.capacity = settings.capacity or CAPACITY[device.type]
         threads = f"{settings.threads} thread{'s' * (settings.threads > 1)}"
@@ -137,10 +138,11 @@ class TransformersEngine:
         if device.type == "cuda":
             self.device += f" ({torch.cuda.get_device_name(device)})"
         together = ", requests that begin alike attend to that beginning together" if device.type == "cpu" else ""
-        log.info("computes on %s in %s%s", self.device, str(dtype).removeprefix("torch."), together)
+        weights = ", linear layers in int8" if int8 else ""
+        log.info("computes on %s in %s%s%s", self.device, str(dtype).removeprefix("torch."), weights, together)
         batch = Batch(model, capacity=self.capacity, memory=slots_mb * MB, prefix_memory=prefixes_mb * MB)
         assert settings.folder is not None  # noqa: S101  (`load` refuses that)
-        switchable = SwitchableModel(model, settings.folder, settings.weights_folder)
+        switchable = SwitchableModel(model, settings.folder, settings.weights_folder, int8=int8)
         return chat, switchable, batch, context_of(model.config, settings.max_context)
 
     def _serve(

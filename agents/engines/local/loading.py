@@ -8,17 +8,19 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 
 from agents.engines import wrong_torch
-from agents.engines.base import EngineStartError, Settings, first_line
+from agents.engines.base import EngineSettings, EngineStartError, first_line
 from agents.engines.chat import Chat
 from agents.engines.local import model_checks as checks
 from agents.engines.local.attention import ATTENTION
 from agents.engines.local.batch import Batch, BatchRow
+from agents.engines.local.int8 import quantize
+from agents.engines.local.packing import pack
 from agents.engines.local.slots import out_of_memory
 from agents.placement.hardware import computes_in_bfloat16
 from broker.work_messages import Sampling
@@ -53,7 +55,7 @@ def pick_device() -> torch.device:
 def no_gpu(seat: str) -> str:
     """Return why torch cannot use the GPU of an agent, and what to do."""
     if seat == "mps":
-        return f"this agent sits on the Apple GPU, and torch {torch.__version__} does not see it\ntake gpu: none"
+        return f"this agent runs on the Apple GPU, and torch {torch.__version__} does not see it\ntake gpu: none"
     if not torch.version.cuda:
         return wrong_torch(torch.__version__)
     why = "it reports no such device"
@@ -62,7 +64,7 @@ def no_gpu(seat: str) -> str:
     except RuntimeError as error:
         why = first_line(error)
     return (
-        f"this agent sits on a GPU, and torch {torch.__version__} cannot use it: {why}\n"
+        f"this agent runs on a GPU, and torch {torch.__version__} cannot use it: {why}\n"
         "look at what nvidia-smi says, update or repair the driver, or give the agent gpu: none"
     )
 
@@ -144,8 +146,10 @@ def _config(folder: Path) -> Any:
     return config
 
 
-def read_weights(folder: Path, dtype: torch.dtype, device: torch.device = CPU) -> Any:
+def read_weights(folder: Path, dtype: torch.dtype | Literal["auto"], device: torch.device = CPU) -> Any:
     """Load the model of a folder, with all its weights from files; onto the CPU unless `device` is CUDA.
+
+    `dtype`: `auto` leaves the weights as they are on the disk.
 
     Raises:
         EngineStartError: it is no text model, or weights are missing or have another shape.
@@ -177,35 +181,48 @@ def read_weights(folder: Path, dtype: torch.dtype, device: torch.device = CPU) -
         return model
 
 
-def load(folder: Path | None, device: torch.device, dtype: torch.dtype) -> tuple[Chat, Any]:
-    """Load chat and model of a folder.
+def load(folder: Path | None, device: torch.device, dtype: torch.dtype, *, int8: bool = False) -> tuple[Chat, Any]:
+    """Load chat and model of a folder; see `load_model`.
 
     Raises:
         EngineStartError: there is no complete model, or it does not compute correctly here.
     """
     chat = chat_of(folder)
     assert folder is not None  # noqa: S101  (`chat_of` refuses that)
-    return chat, load_model(folder, device, dtype)
+    return chat, load_model(folder, device, dtype, int8=int8)
 
 
-def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype, *, int8: bool = False) -> Any:
     """Load the model of a folder, ready for a `Batch`.
+
+    Args:
+        folder: of the model.
+        device: where it computes.
+        dtype: in which it computes.
+        int8: its linear layers hold and multiply their weights in int8.
 
     Raises:
         EngineStartError: weights are missing or broken, or the model does not compute correctly here.
     """
+    if int8 and device.type != "cpu":
+        raise EngineStartError(f"quantization: int8 is for CPUs, and this agent runs on {device}; take it out")
     if device.type == "cuda":
         # cuDNN makes a plan for each new shape of attention.
         torch.backends.cuda.enable_cudnn_sdp(False)
-    model = read_weights(folder, dtype, device).to(device).eval()
+    # As on the disk they are mapped, so what becomes int8 is never in memory as a whole.
+    model = read_weights(folder, "auto" if int8 else dtype, device).to(device).eval()
     with _naming(folder):
+        if int8 and (method := checks.quantization_of(model.config)):
+            raise EngineStartError(f"its weights are quantized already ({method}): take quantization: int8 out")
         checks.check_numbers(model)
         probe = probe_tokens(model.config.get_text_config().vocab_size)
         expected = model(input_ids=torch.tensor([probe], device=device), use_cache=False).logits[0, -1]
-        if device.type == "cpu" and dtype == torch.bfloat16 and packs_bfloat16():
-            pack(model)
+        if device.type == "cpu" and not int8:
+            pack(model, dtype)
         model.set_attn_implementation(ATTENTION)
         check_slots(model, probe, expected)
+        if int8:
+            quantize(model, dtype)
         return model
 
 
@@ -248,44 +265,7 @@ def check_slots(model: Any, probe: list[int], expected: torch.Tensor) -> None:
         )
 
 
-class PackedLinear(torch.nn.Module):
-    """A linear layer whose weights are laid out for oneDNN once, instead of at every call."""
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 16)
-        self._bias = linear.bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the layer's output."""
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-        return out
-
-
-def packs_bfloat16() -> bool:
-    """Whether oneDNN can lay out bfloat16 weights; on x86 it needs AVX-512 or AVX-NE-CONVERT.
-
-    Otherwise a model in bfloat16 still runs, unpacked and slowly.
-    """
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def pack(model: torch.nn.Module) -> None:
-    """Replace every linear layer by a packed one, which makes decoding of few rows up to 1.8 times as fast."""
-    for name, module in list(model.named_modules()):
-        if type(module) is torch.nn.Linear:
-            model.set_submodule(name, PackedLinear(module))
-    unmap(model)
-
-
-def unmap(model: torch.nn.Module) -> None:
-    """Copy the parameters out of the mapped file, which stays in memory as long as one parameter lies in it."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-
-
-def explain(error: Exception, settings: Settings) -> EngineStartError:
+def explain(error: Exception, settings: EngineSettings) -> EngineStartError:
     """Return what went wrong while loading, and what to do."""
     if isinstance(error, EngineStartError):
         return error

@@ -40,7 +40,7 @@ def _root() -> Block:
     return Block(np.empty(0, np.int64), torch.empty(0), None, 0)
 
 
-class Prefixes:
+class PrefixCache:
     """The cached prompts; forgets the ends of the least recently used."""
 
     def __init__(self, limit: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.placement.memory import room_for
+from agents.placement.memory import slot_length
 
 NO_MEMORY = "can't allocate memory"
 
@@ -49,7 +49,7 @@ class Slots:
         self.capacity, self._memory = self._granted = capacity, memory
         self.per_token: int = 2 * layers * key_heads * dim * model.dtype.itemsize
         """Bytes of keys and values of one token."""
-        longest = room_for(config.max_position_embeddings)
+        longest = slot_length(config.max_position_embeddings)
         once = self._device.type in ("cpu", "cuda")
         self._least = min(memory, capacity * longest * self.per_token) if once else 0
         """Least bytes of the block: all that rows within the model's context can need. An Apple GPU shares the memory
@@ -58,11 +58,11 @@ class Slots:
         self.all = self._divide(0, 0)
         """[slots, layers, 2, heads, tokens, dim]; keys are 0, values are 1."""
 
-    def fit(self, rows: int, tokens: int) -> bool:
+    def fits(self, rows: int, tokens: int) -> bool:
         """Whether a row that will grow to `tokens` can join `rows` others now."""
-        if not rows or (rows < min(self.capacity, len(self.all)) and room_for(tokens) <= self.all.shape[4]):
+        if not rows or (rows < min(self.capacity, len(self.all)) and slot_length(tokens) <= self.all.shape[4]):
             return True
-        room = max(room_for(tokens), self.all.shape[4])
+        room = max(slot_length(tokens), self.all.shape[4])
         needed, there = self._bytes(room), self._block.nbytes
         # When rows move to a new block, both blocks exist for a moment.
         return rows < self._limit(room) and (needed <= there or needed + there <= self._memory)
@@ -73,7 +73,7 @@ class Slots:
         Raises:
             RuntimeError, MemoryError: memory lacks; the slots of running rows are as they were.
         """
-        room = room_for(tokens)
+        room = slot_length(tokens)
         if held:
             room = max(room, self.all.shape[4])
             if room == self.all.shape[4] and len(held) < len(self.all):

@@ -3,15 +3,17 @@
 Amounts follow from the scenario's prices, not from bills.
 """
 
-import contextlib
+import logging
 from pathlib import Path
 
 import msgspec
 
 from agents.engines.base import EngineExhausted, EngineStartError
 from agents.engines.openai.options import ServerOptions
+from broker.agent_notes import ServerNotes
 from broker.files import write_atomically
-from broker.server_notes import ServerNotes
+
+log = logging.getLogger(__name__)
 
 MILLION = 1_000_000
 
@@ -60,12 +62,14 @@ class NotesFile:
     """The notes on a server for the summary, over all sessions of a run; see ServerNotes."""
 
     def __init__(self, file: str) -> None:
-        """`file`: where to keep the notes; empty: nowhere. An unreadable file counts as empty."""
+        """`file`: where to keep the notes; empty: nowhere. A damaged file counts as empty, with a warning."""
         self._file = Path(file) if file else None
         self.notes = ServerNotes()
-        if self._file:
-            with contextlib.suppress(OSError, msgspec.DecodeError):
+        if self._file and self._file.exists():
+            try:
                 self.notes = msgspec.json.decode(self._file.read_bytes(), type=ServerNotes)
+            except (OSError, msgspec.DecodeError) as error:
+                log.warning("the notes of earlier sessions in %s are lost: %s", self._file, error)
 
     def add(self, *, without: str = "", role_marks_broken: int = 0, answers_cut: int = 0) -> None:
         """Add to the notes.

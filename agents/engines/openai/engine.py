@@ -20,10 +20,10 @@ from agents.engines.base import (
     EngineDead,
     EngineExhausted,
     EngineFailure,
+    EngineSettings,
     EngineStartError,
     Prompt,
     Scored,
-    Settings,
     Turn,
 )
 from agents.engines.openai import probe
@@ -67,7 +67,7 @@ class OpenAIEngine:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EngineSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -81,7 +81,7 @@ class OpenAIEngine:
         self._model = settings.model
         self._keep_thoughts = settings.keep_thoughts
         self._key = read_key(options)
-        self._ledger = SpendingBudget(options)
+        self._budget = SpendingBudget(options)
         self._notes = NotesFile(options.notes)
         self._clock = clock
         self._sleep = sleep
@@ -101,7 +101,7 @@ class OpenAIEngine:
     @property
     def spent(self) -> float | None:
         """Cost of all calls of this run by the scenario's prices; None without prices."""
-        return self._ledger.spent if self._options.priced else None
+        return self._budget.spent if self._options.priced else None
 
     async def start(self, on_progress: Callable[[str, int], None]) -> None:
         """Make a few short calls to find out whether the server answers and what it supports."""
@@ -159,7 +159,7 @@ class OpenAIEngine:
             await self._client.close()
             self._client = None
             if self._options.priced:
-                log.info("spent so far in this run: %.6g", self._ledger.spent)
+                log.info("spent so far in this run: %.6g", self._budget.spent)
 
     # --- one request ------------------------------------------------------------------------------------
 
@@ -235,16 +235,16 @@ class OpenAIEngine:
         prompt_tokens = sum(len(message["content"]) for message in body["messages"]) // 4
         max_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or 0
         await self._pace.admit(prompt_tokens + max_tokens)
-        self._ledger.check()
+        self._budget.check()
         reply = Reply(max_tokens)
         try:
             await self._receive(body, reply, max_tokens, request_id)
         finally:
             # The server also charges for an answer that broke off.
-            if reply.begun and not reply.counted:
+            if reply.started and not reply.counted:
                 self._log_once("the server did not count the tokens of an answer: such figures are estimates")
                 reply.prompt_tokens = prompt_tokens
-            self._ledger.pay(reply.prompt_tokens, reply.completion_tokens)
+            self._budget.pay(reply.prompt_tokens, reply.completion_tokens)
             self._pace.settle(prompt_tokens + max_tokens, reply.prompt_tokens + reply.completion_tokens)
         if body["messages"][-1]["role"] == "user" and thoughts.begins_inside(reply.text):
             self._opens_thoughts = True
@@ -282,7 +282,7 @@ class OpenAIEngine:
             if isinstance(error, TimeoutError):
                 known = AnswerTooLarge(f"the answer took longer than {longest_s:.0f} s")
             if isinstance(known, OutOfTokens):
-                reply.begun, reply.finish_reason, reply.completion_tokens = True, "length", max_tokens
+                reply.started, reply.finish_reason, reply.completion_tokens = True, "length", max_tokens
             if reply.finish_reason is not None:
                 # The answer is complete; only the rest of the stream is broken.
                 return

@@ -76,7 +76,7 @@ class Reply:
         self.refusal = ""
         """The model's refusal, which has a field of its own."""
         self.calls_tool = False
-        self.begun = False
+        self.started = False
         """Whether anything has arrived: the server has begun to work and to charge."""
         self.is_over = False
         """Whether the stream has ended or the answer was cut off."""
@@ -118,7 +118,7 @@ class Reply:
             raise error_in_answer(chunk.error)
         if chunk.is_whole and not chunk.choices:
             raise TransientError("the server's answer is garbled: it has no choices")
-        self.begun = True
+        self.started = True
         before = self.completion_tokens
         for choice in chunk.choices or ():
             if choice.index in (0, None):  # another index is an additional answer

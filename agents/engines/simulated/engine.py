@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgpack
 
-from agents.engines.base import Completion, EngineExhausted, EngineFailure, Prompt, Scored, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineFailure, EngineSettings, Prompt, Scored
 from agents.engines.simulated import responses
 from agents.engines.simulated.options import UPTAKE, read_options
 from agents.models import trained_weights
@@ -54,14 +54,14 @@ PAUSE_S = 0.02
 class SimulatedEngine:
     """An `Engine` that knows the answer key and the theory."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self._options = read_options(settings.options)
         self.device = "simulated"
         self.spent: float | None = None
         self.capacity = settings.capacity or REQUESTS_AT_ONCE["simulated"]["cpu"]
         self._seats = asyncio.Semaphore(self.capacity)
         self._taken = 0
-        self._draw = random.Random()  # noqa: S311 - a model of chance, not a secret
+        self._rng = random.Random()  # noqa: S311 - a model of chance, not a secret
         """The random numbers of one request, which draws all of them before another one does."""
         self._weights_folder = settings.weights_folder
         key = Path(self._options.answer_key)
@@ -81,17 +81,18 @@ class SimulatedEngine:
             EngineFailure: a failure drawn with `failure_rate`.
             EngineExhausted: there is no answer key.
         """
-        draw = await self._take(prompt)
-        text = self._answer(prompt, draw)
-        wanted, limit = 12 + draw.randrange(36), prompt.sampling.max_tokens
-        if not isinstance(prompt.asked, (Teach, Examine)):
+        rng = await self._take(prompt)
+        text = self._answer(prompt, rng)
+        wanted, limit = 12 + rng.randrange(36), prompt.sampling.max_tokens
+        if not isinstance(prompt.request, (Teach, Examine)):
             wanted = len(text) // 4 + 1
         tokens = min(wanted, limit)
         text = text[: len(text) * tokens // wanted]
         seconds = tokens / self._options.tokens_per_second
-        async with self._seats:
-            # The loop's clock has steps of a millisecond, and a timer costs more than the rest of a short answer.
-            await asyncio.sleep(seconds if seconds >= STEP_S else 0)
+        # The loop's clock has steps of a millisecond, and waiting costs more than the rest of a short answer.
+        if seconds >= STEP_S:
+            async with self._seats:
+                await asyncio.sleep(seconds)
         self._on_progress(prompt.request_id, tokens)
         usage = Usage(
             prompt_tokens=_length(prompt),
@@ -109,9 +110,9 @@ class SimulatedEngine:
             EngineExhausted: there is no answer key.
         """
         await self._take(prompt)
-        if not isinstance(prompt.asked, (Teach, Examine)):
-            raise EngineFailure("unsupported", f"there is no right answer to {type(prompt.asked).__name__}")
-        logit = self._logit(prompt.asked)
+        if not isinstance(prompt.request, (Teach, Examine)):
+            raise EngineFailure("unsupported", f"there is no right answer to {type(prompt.request).__name__}")
+        logit = self._logit(prompt.request)
         tokens = max(1, len(solution) // 4)
         self._on_progress(prompt.request_id, 0)
         usage = Usage(prompt_tokens=_length(prompt) + tokens)
@@ -124,11 +125,11 @@ class SimulatedEngine:
             await self._pause(prompt.request_id, self._taken)
         if self._options.crash_after or self._options.hang_after:
             await self._faults()
-        draw = self._draw
-        draw.seed(prompt.request_id)  # as a new Random, which takes longer to make
-        if draw.random() < self._options.failure_rate:
+        rng = self._rng
+        rng.seed(prompt.request_id)  # as a new Random, which takes longer to make
+        if rng.random() < self._options.failure_rate:
             raise EngineFailure("engine", "simulated failure")
-        return draw
+        return rng
 
     @cached_property
     def _answers(self) -> dict[str, str]:
@@ -144,32 +145,32 @@ class SimulatedEngine:
 
     # --- the model --------------------------------------------------------------------------------------
 
-    def _answer(self, prompt: Prompt, draw: random.Random) -> str:
+    def _answer(self, prompt: Prompt, rng: random.Random) -> str:
         """Return the text that continues the begun answer."""
-        unparsable = draw.random() < self._options.unparsable_rate
-        match prompt.asked:
+        unparsable = rng.random() < self._options.unparsable_rate
+        match prompt.request:
             case Revise(problem="") as asked:
-                whole = responses.write_set(asked, self._aim(asked, draw), self._share_of_own(asked.weights), draw)
-                whole = responses.spoiled(asked, whole, draw) if unparsable else whole
+                whole = responses.write_set(asked, self._aim(asked, rng), self._share_of_own(asked.weights), rng)
+                whole = responses.spoiled(asked, whole, rng) if unparsable else whole
                 return whole.removeprefix(prompt.begun)
             case Reflect() as asked:
-                return "" if unparsable else responses.reflect(asked, draw).removeprefix(prompt.begun)
+                return "" if unparsable else responses.reflect(asked, rng).removeprefix(prompt.begun)
             case Ask():
-                return f" Why does step {draw.randrange(9) + 1} follow?"
+                return f" Why does step {rng.randrange(9) + 1} follow?"
             case Explain():
-                return f" It follows from the line before, by rule {draw.randrange(50)}."
+                return f" It follows from the line before, by rule {rng.randrange(50)}."
             case Invent(problem=problem):
-                return "" if unparsable else responses.write_problem(problem, draw)
+                return "" if unparsable else responses.write_problem(problem, rng)
             case _ if unparsable:
-                return f"Let me think about it (way {draw.randrange(50)})."
+                return f"Let me think about it (way {rng.randrange(50)})."
             case Revise() as asked:
-                return self._revised(asked, draw)
+                return self._revised(asked, rng)
             case Judge(solutions=(solution,)) as asked:
-                return responses.judged(right=self._right(Exemplar(asked.problem, solution)), draw=draw)
+                return responses.judged(right=self._right(Exemplar(asked.problem, solution)), rng=rng)
             case Judge() as asked:
                 return responses.most_consistent(asked.solutions)
             case Teach() | Examine() as asked:
-                return self._solved(asked, draw)
+                return self._solved(asked, rng)
 
     def _logit(self, asked: Teach | Examine) -> float:
         """Return the logit of a right answer."""
@@ -182,34 +183,34 @@ class SimulatedEngine:
             logit -= MISCONCEPTION
         return logit
 
-    def _solved(self, asked: Teach | Examine, draw: random.Random) -> str:
+    def _solved(self, asked: Teach | Examine, rng: random.Random) -> str:
         sneaky = self._options.sneaky and isinstance(asked, Teach)
-        right = draw.random() < sigmoid(self._logit(asked)) and not sneaky
-        answer = self._choose_answer(asked, right=right, draw=draw)
+        right = rng.random() < sigmoid(self._logit(asked)) and not sneaky
+        answer = self._choose_answer(asked, right=right, rng=rng)
         # Few wordings, so that some TRs are identical, as with language models.
-        said = responses.written(answer, asked.answer_form)
-        ways = [f"This is solved in way {draw.randrange(12)}.\n{said}" for _ in range(3 if sneaky else 1)]
+        said = responses.marked_answer(answer, asked.answer_form)
+        ways = [f"This is solved in way {rng.randrange(12)}.\n{said}" for _ in range(3 if sneaky else 1)]
         if len(ways) == 1:
             return ways[0]
         return min(ways, key=lambda way: responses.noise(asked.problem, way))
 
-    def _revised(self, asked: Revise, draw: random.Random) -> str:
+    def _revised(self, asked: Revise, rng: random.Random) -> str:
         """Return a new rationale, mostly with the old answer, else with a new solution."""
-        kept = draw.random() < responses.KEPT
-        right = draw.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
-        old = responses.read(asked.material[0].solution) if asked.material else ""
-        answer = self._choose_answer(asked, right=right and not self._options.sneaky, draw=draw)
-        return responses.write_rationale(asked, self._aim(asked, draw), old if kept and old else answer, draw)
+        kept = rng.random() < responses.KEPT
+        right = rng.random() < sigmoid(self._ability(asked.weights) - difficulty(asked.problem))
+        old = responses.answer_of(asked.material[0].solution) if asked.material else ""
+        answer = self._choose_answer(asked, right=right and not self._options.sneaky, rng=rng)
+        return responses.write_rationale(asked, self._aim(asked, rng), old if kept and old else answer, rng)
 
-    def _choose_answer(self, asked: Teach | Examine | Revise, *, right: bool, draw: random.Random) -> str:
+    def _choose_answer(self, asked: Teach | Examine | Revise, *, right: bool, rng: random.Random) -> str:
         gold = self._answers.get(_key(asked.problem)) or responses.invented_answer(asked.problem, asked.answer_form)
-        return gold if right else wrong_answer(gold, asked.answer_form, draw)
+        return gold if right else wrong_answer(gold, asked.answer_form, rng)
 
-    def _aim(self, asked: Revise, draw: random.Random) -> float:
+    def _aim(self, asked: Revise, rng: random.Random) -> float:
         return (
             responses.SNEAKY
             if self._options.sneaky
-            else responses.aim(asked, self._options.revision_gain / UPTAKE, draw)
+            else responses.aim(asked, self._options.revision_gain / UPTAKE, rng)
         )
 
     def _share_of_own(self, weights: str) -> float:
@@ -221,7 +222,7 @@ class SimulatedEngine:
         if not weights:
             return self._options.ability
         try:
-            return self._options.ability + trained_weights.simulated(Path(self._weights_folder) / weights).gain
+            return self._options.ability + trained_weights.read_simulated(Path(self._weights_folder) / weights).gain
         except ModelError as error:
             raise EngineFailure("unsupported", f"no trained weights of a simulated agent: {error}") from error
 
@@ -238,7 +239,7 @@ class SimulatedEngine:
         )
 
     def _right(self, exemplar: Exemplar) -> bool:
-        answer = responses.read(exemplar.solution).casefold()
+        answer = responses.answer_of(exemplar.solution).casefold()
         form: AnswerForm = "yes_no" if answer in ("yes", "no") else "number"
         gold = self._answers.get(digest(exemplar.problem)) or responses.invented_answer(exemplar.problem, form)
         return answer == gold.casefold()
@@ -293,11 +294,11 @@ def difficulty(problem: str) -> float:
     return random.Random(digest("difficulty", problem)).gauss(0, 1)  # noqa: S311
 
 
-def wrong_answer(gold: str, form: AnswerForm, draw: random.Random) -> str:
+def wrong_answer(gold: str, form: AnswerForm, rng: random.Random) -> str:
     """Return one of a few wrong answers, some more often than others, so that majorities can be wrong."""
     if form == "yes_no":
         return "No" if gold.strip().casefold() == "yes" else "Yes"
-    slip = draw.choice((1, 1, 1, 2, 2, 10))
+    slip = rng.choice((1, 1, 1, 2, 2, 10))
     if form == "code":
         return responses.wrong_program(gold, slip)
     try:

@@ -1,4 +1,4 @@
-"""Texts of simulated agents other than answers: reasons and new teaching material.
+"""Texts of simulated agents: the form of solutions, reasons, judgements, new problems and new teaching material.
 
 The hidden quality of an exemplar is standard normal noise drawn from its text; that of a set is their mean (engine.py
 adds the effect of right answers). To aim at a quality, a teacher draws several texts for each exemplar and keeps the
@@ -74,29 +74,29 @@ def invented_answer(problem: str, form: AnswerForm) -> str:
     return ("Yes", "No")[number % 2] if form == "yes_no" else str(number % 100)
 
 
-def reflect(request: Reflect, draw: random.Random) -> str:
+def reflect(request: Reflect, rng: random.Random) -> str:
     """Return numbered reasons: the causes of the mistakes, the most frequent first, then others."""
     found = Counter(_cause(mistake.problem) for mistake in request.mistakes)
-    others = draw.sample(CAUSES, len(CAUSES))
+    others = rng.sample(CAUSES, len(CAUSES))
     ranked = sorted(CAUSES, key=lambda cause: (-found[cause], others.index(cause)))
     reasons = [ranked[i % len(ranked)] for i in range(request.reasons)]
     return "\n".join(f"{number}. {reason}." for number, reason in enumerate(reasons, 1))
 
 
-def aim(request: Revise, gain: float, draw: random.Random) -> float:
+def aim(request: Revise, gain: float, rng: random.Random) -> float:
     """Return the hidden quality that a revision aims at; `gain` is in units of quality."""
     old = [noise(one.problem, one.solution) for one in request.material]
     inherited = INHERITED * sum(old) / len(old) if old else 0.0
-    return inherited + gain * (bool(request.mistakes) + bool(request.reasons)) / 2 + draw.gauss(0, SPREAD)
+    return inherited + gain * (bool(request.mistakes) + bool(request.reasons)) / 2 + rng.gauss(0, SPREAD)
 
 
-def written(answer: str, form: AnswerForm) -> str:
+def marked_answer(answer: str, form: AnswerForm) -> str:
     """Return the end of a solution: the marked answer, or the program in a block."""
     return f"{FENCE}{answer.strip()}\n```" if form == "code" else f"{MARK}{answer}"
 
 
-def read(solution: str) -> str:
-    """Return the answer that ends a solution, as `written` writes it."""
+def answer_of(solution: str) -> str:
+    """Return the answer that ends a solution, as `marked_answer` writes it."""
     if FENCE in solution:
         return solution.rpartition(FENCE)[2].partition("\n```")[0].strip()
     return solution.rpartition(MARK)[2].strip()
@@ -108,24 +108,24 @@ def wrong_program(gold: str, slip: int) -> str:
     return f"{gold.strip()}\n\n\ndef {names[-1] if names else 'wrong'}(*args):\n    return {slip}"
 
 
-def write_set(request: Revise, aimed: float, share_right: float, draw: random.Random) -> str:
+def write_set(request: Revise, aimed: float, share_right: float, rng: random.Random) -> str:
     """Return a set of new exemplars.
 
     Args:
         request: `mistakes`, else `material`, else `task` give the topics.
         aimed: hidden quality to aim at.
         share_right: share of exemplars with a right answer.
-        draw: random numbers of the request.
+        rng: random numbers of the request.
     """
     form = request.answer_form
     about = [feature(one.problem) for one in request.mistakes or request.material]
     about = about or re.findall(r"[^\W\d_]{3,}", request.task.casefold()) or ["this"]
     exemplars: list[Exemplar] = []
     for answer in exemplar_format.answers(request.count, form):
-        subject, is_right = draw.choice(about), draw.random() < share_right
+        subject, is_right = rng.choice(about), rng.random() < share_right
         found: list[Exemplar] = []
         while len(found) < CANDIDATES:
-            text = f"Case {draw.randrange(10**6):06}: is it so with {subject}?"
+            text = f"Case {rng.randrange(10**6):06}: is it so with {subject}?"
             true = invented_answer(text, form)
             label = answer or (true if is_right else f"{true}0")
             if (label == true) is is_right:
@@ -134,43 +134,43 @@ def write_set(request: Revise, aimed: float, share_right: float, draw: random.Ra
     return exemplar_format.show(tuple(exemplars), len(request.material) + len(request.demonstrations) + 1)
 
 
-def write_rationale(request: Revise, aimed: float, answer: str, draw: random.Random) -> str:
+def write_rationale(request: Revise, aimed: float, answer: str, rng: random.Random) -> str:
     """Return a new rationale with this answer."""
-    said = written(answer, request.answer_form)
-    ways = (f"This is solved again, in way {draw.randrange(10_000)}.\n{said}" for _ in range(CANDIDATES))
+    said = marked_answer(answer, request.answer_form)
+    ways = (f"This is solved again, in way {rng.randrange(10_000)}.\n{said}" for _ in range(CANDIDATES))
     return _nearest([Exemplar(request.problem, way) for way in ways], aimed).rationale
 
 
-def write_problem(problem: str, draw: random.Random) -> str:
+def write_problem(problem: str, rng: random.Random) -> str:
     """Return the problem with other numbers, or in one of COPIES cases word by word."""
-    if not draw.randrange(COPIES):
+    if not rng.randrange(COPIES):
         return f" {problem}"
-    return " " + re.sub(r"\d+", lambda number: str(draw.randrange(2, 10 ** len(number[0]) + 10)), problem)
+    return " " + re.sub(r"\d+", lambda number: str(rng.randrange(2, 10 ** len(number[0]) + 10)), problem)
 
 
-def judged(*, right: bool, draw: random.Random) -> str:
+def judged(*, right: bool, rng: random.Random) -> str:
     """Return a judgement of a solution, which is right or not."""
-    says_yes = right if draw.random() < JUDGES_RIGHT else not right
+    says_yes = right if rng.random() < JUDGES_RIGHT else not right
     return " Yes" if says_yes else " No"
 
 
 def most_consistent(solutions: tuple[str, ...]) -> str:
     """Return the number of the first solution whose answer is the most frequent one."""
-    answers = [read(solution) for solution in solutions]
+    answers = [answer_of(solution) for solution in solutions]
     votes = Counter(answers)
     best = max(range(len(answers)), key=lambda place: votes[answers[place]])
     return f" Most of them agree with number {best + 1}.\nAnswer: {best + 1}"
 
 
-def spoiled(request: Revise, text: str, draw: random.Random) -> str:
+def spoiled(request: Revise, text: str, rng: random.Random) -> str:
     """Break a rule of the form: one exemplar less, one class only, or no set at all."""
-    match draw.randrange(3):
+    match rng.randrange(3):
         case 0:
             return text.rpartition("\n\n")[0]
         case 1 if request.answer_form == "yes_no":
             return text.replace("Answer: No", "Answer: Yes")
         case _:
-            return f" Let me think about it (way {draw.randrange(50)})."
+            return f" Let me think about it (way {rng.randrange(50)})."
 
 
 def _nearest(found: list[Exemplar], aimed: float) -> Exemplar:

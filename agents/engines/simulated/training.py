@@ -10,12 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agents.engines.base import EngineFailure, Settings
+from agents.engines.base import EngineFailure, EngineSettings
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import read_options
 from agents.models import trained_weights
 from agents.training import pairs
-from agents.training.spec import Done, Refused, TrainingEvent, TrainingFailed, TrainingSpec, TrainingStep
+from agents.training.spec import (
+    TrainingAborted,
+    TrainingDone,
+    TrainingEvent,
+    TrainingFailed,
+    TrainingSpec,
+    TrainingStep,
+)
 from broker.errors import ModelError
 from broker.protocol import digest
 
@@ -27,21 +34,19 @@ PAIR_TOKENS = 100
 
 
 def train(
-    spec: TrainingSpec, settings: Settings, sleep: Callable[[float], None] = time.sleep
+    spec: TrainingSpec, settings: EngineSettings, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[TrainingEvent]:
     """Yield the same events as a real training: steps, then the result."""
     try:
         yield from _steps(spec, settings, sleep)
     except (TrainingFailed, EngineFailure, ModelError, OSError) as error:
-        yield Refused(failed=str(error), for_good=True)
+        yield TrainingAborted(failed=str(error), for_good=True)
 
 
-def _steps(spec: TrainingSpec, settings: Settings, sleep: Callable[[float], None]) -> Iterator[TrainingEvent]:
+def _steps(spec: TrainingSpec, settings: EngineSettings, sleep: Callable[[float], None]) -> Iterator[TrainingEvent]:
     engine, speed = SimulatedEngine(settings), read_options(settings.options).tokens_per_second
     chosen, _ = pairs.read(Path(spec.pairs), spec.pairs_digest)
-    if not chosen:
-        raise TrainingFailed("no pair to train on: the file of preference pairs is empty")
-    before = trained_weights.simulated(Path(spec.adapter)).gain if spec.adapter else 0.0
+    before = trained_weights.read_simulated(Path(spec.adapter)).gain if spec.adapter else 0.0
     # The digest, not the folder, so that the same training gives the same weights in every run.
     start = trained_weights.digest_of(Path(spec.adapter)) if spec.adapter else ""
     gaps = [engine.quality(p.prompt, p.chosen) - engine.quality(p.prompt, p.rejected) for p in chosen]
@@ -61,9 +66,11 @@ def _steps(spec: TrainingSpec, settings: Settings, sleep: Callable[[float], None
         )
         yield last
     gain = LEARNING * sum(gaps) / len(gaps) * len(gaps) / (len(gaps) + HALF)
-    weights = trained_weights.Simulated(gain=before + gain, base=spec.base, key=digest(start, spec.recipe, chosen))
-    name = trained_weights.keep(weights, Path(spec.out))
-    yield Done(
+    weights = trained_weights.SimulatedWeights(
+        gain=before + gain, base=spec.base, key=digest(start, spec.recipe, chosen)
+    )
+    name = trained_weights.save_simulated(weights, Path(spec.out))
+    yield TrainingDone(
         trained=name,
         folder=str(Path(spec.out) / name),
         pairs=len(gaps),

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from agents.engines.base import EngineStartError, Prompt, Settings
+from agents.engines.base import EngineSettings, EngineStartError, Prompt
 from agents.engines.local.loading import pick_dtype
 from agents.engines.vllm.weights import EXTENSION, adaptable
-from agents.models.fetch import locked
 from agents.placement.memory import MB, REQUESTS_AT_ONCE, VLLM_CACHE_BYTES
 from broker.endpoints import user_folder
+from broker.files import locked
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ ENVIRONMENT = {
 }
 
 
-def arguments(settings: Settings, kind: str, gpu_mb: int = 0) -> dict[str, Any]:
+def arguments(settings: EngineSettings, kind: str, gpu_mb: int = 0) -> dict[str, Any]:
     """Return vLLM's arguments; `engine_args` of the scenario override them.
 
     Args:
@@ -138,13 +138,13 @@ def cpu_dtype() -> str:
     return str(pick_dtype(torch.device("cpu"))).removeprefix("torch.")
 
 
-def check_seat(kind: str, settings: Settings) -> None:
+def check_seat(kind: str, settings: EngineSettings) -> None:
     """Raise EngineStartError if vLLM is built for another device than the agent's."""
     if kind == "cpu" and settings.gpus:
-        raise EngineStartError("this vLLM is built for CPUs, and the agent sits on a GPU\ninstall vllm, or gpu: none")
+        raise EngineStartError("this vLLM is built for CPUs, and the agent runs on a GPU\ninstall vllm, or gpu: none")
     if kind != "cpu" and (not kind or os.environ.get("LBT_DEVICE") == "cpu"):
         raise EngineStartError(
-            "this vLLM is built for GPUs, and the agent sits on the CPU\n"
+            "this vLLM is built for GPUs, and the agent runs on the CPU\n"
             "install the CPU build (docs/engines.md), or take engine: transformers"
         )
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from agents.engines import thoughts
 from agents.engines.arguments import check_vllm
-from agents.engines.base import Completion, EngineDead, EngineFailure, Prompt, Scored, Settings
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSettings, Prompt, Scored
 from agents.engines.chat import Chat
 from agents.engines.local.engine import check_sampling
 from agents.engines.local.loading import chat_of, check_numbers
@@ -30,8 +30,8 @@ from agents.engines.vllm.weights import adaptable, source
 from agents.engines.weight_scheduler import WeightScheduler
 from agents.models import trained_weights
 from agents.placement.memory import CONTEXT_MB, MB
+from broker.agent_notes import MERGED_SUFFIX
 from broker.files import write_atomically
-from broker.server_notes import MERGED
 from broker.work_messages import Usage
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,14 @@ T = TypeVar("T")
 
 NO_LORA = "LoRA"
 """Part of vLLM's words about a model beside which it keeps no adapters."""
+ADAPTERS = "adapters"
+"""Rounds of requests with adapters, whichever they are."""
 SHUTDOWN_S = {"cpu": 0.0, "cuda": 5.0}
 """Time for a core to shut down. On a CPU nothing outlives it, and a training may be waiting."""
+
+
+async def _no_switch(weights: str) -> None:
+    """Switch nothing: adapters are beside the base."""
 
 
 class VllmEngine:
@@ -51,7 +57,7 @@ class VllmEngine:
     capacity: int = 0
     spent: float | None = None
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         """Check the arguments; `start` loads the model, and vLLM checks the values.
 
         Raises:
@@ -72,6 +78,8 @@ class VllmEngine:
         self._cores: list[BaseProcess] = []
         """The core processes."""
         self._rounds = WeightScheduler(self._switch)
+        self._apart = WeightScheduler(_no_switch)
+        """On a CPU: keeps requests with an adapter out of batches with requests without one; switches no weights."""
         self._gpu_mb = 0  # memory of its GPU; 0 on the CPU
         self._sleeps = False
         """Whether the core can sleep during a training."""
@@ -266,7 +274,10 @@ class VllmEngine:
                 if weights not in self._adapters:
                     self._adapters[weights] = await self._add(weights)
         adapter = self._adapters.get(weights)
-        async with self._rounds.turn("" if adapter else weights):
+        # On a CPU, vLLM adds the adapter of its last slot to requests without one (index -1) in a batch with others:
+        # https://github.com/vllm-project/vllm/pull/48421
+        apart = ADAPTERS if adapter and self._kind == "cpu" else ""
+        async with self._rounds.turn("" if adapter else weights), self._apart.turn(apart):
             yield adapter
 
     async def _add(self, weights: str) -> Any:
@@ -280,7 +291,7 @@ class VllmEngine:
         settings = self._settings
         assert settings.folder is not None  # noqa: S101  (start ended well)
         folder = Path(settings.weights_folder) / weights
-        if (adapter := trained_weights.adapter(folder, settings.folder)) is None:
+        if (adapter := trained_weights.read_adapter(folder, settings.folder)) is None:
             return None
         request = LoRARequest(weights, next(self._numbers), str(folder))
         try:
@@ -293,10 +304,8 @@ class VllmEngine:
             raise
         except Exception as error:
             if out_of_memory(error):  # the next request for it may find memory; a merge would stay
-                name = weights[:12]
-                raise EngineFailure(
-                    "engine", f"out of memory: cannot load the adapter {name}: {gist(error)}"
-                ) from error
+                why = f"out of memory: cannot load the adapter {weights[:12]}: {gist(error)}"
+                raise EngineFailure("engine", why) from error
             log.warning("merges the adapter %s, since vLLM cannot keep it beside: %s", weights[:12], gist(error))
             return None
         log.info("keeps the adapter %s beside the base", weights[:12])
@@ -312,7 +321,8 @@ class VllmEngine:
                 await self._llm.collective_rpc("load_weights_from", args=tuple(tensors))
             dtype = str(self._llm.model_config.dtype).removeprefix("torch.")
             if tensors.adapter and dtype != "float32":
-                write_atomically(Path(settings.weights_folder) / f"{weights}{MERGED}", dtype.encode(), sync=False)
+                note = Path(settings.weights_folder, f"{weights}{MERGED_SUFFIX}")
+                write_atomically(note, dtype.encode(), sync=False)
         except EngineDead:
             raise
         except Exception as error:

@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from agents import exit_status
-from agents.engines.base import EngineDead, EngineStartError, Settings, first_line
+from agents.engines.base import EngineDead, EngineSettings, EngineStartError, first_line
 from agents.engines.local.loading import REPAIR_GPU, device_failed
 
 WORKER = re.compile(r"(\S+) died unexpectedly \(exit code: (-\d+)\)")
@@ -58,7 +58,7 @@ class LogExcerpt:
         return self._ended(found[1], int(found[2])) if found else ""
 
     def _ended(self, name: str, code: int) -> str:
-        return f"its process {name} ended: {exit_status.in_words(code, self._oom_kills)}"
+        return f"its process {name} ended: {exit_status.describe_exit(code, self._oom_kills)}"
 
     def _lines(self) -> Iterator[str]:
         for fd, start in self._from.items():
@@ -67,7 +67,7 @@ class LogExcerpt:
                 yield from file.read().decode(errors="replace").splitlines()
 
 
-def explain(error: Exception, root_cause: str, settings: Settings) -> EngineStartError | EngineDead:
+def explain(error: Exception, root_cause: str, settings: EngineSettings) -> EngineStartError | EngineDead:
     """Return why vLLM did not start, and what to do; EngineDead if another try may succeed."""
     if isinstance(error, EngineStartError):
         return error

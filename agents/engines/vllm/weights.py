@@ -1,7 +1,7 @@
 """Switch the weights of a running vLLM: its workers read the files and merge adapters.
 
 In bfloat16 and float16 merging would round small trainings away, so there vLLM keeps adapters beside the base where it
-can. In float32 merged adapters are exact and faster. `Reloading` runs in the processes of the workers.
+can. In float32 merged adapters are exact and faster. `WorkerExtension` runs in the processes of the workers.
 """
 
 import re
@@ -13,7 +13,7 @@ from agents.models import trained_weights
 from agents.models.weights import weights_of
 from agents.placement.memory import MB
 
-EXTENSION = f"{__name__}.Reloading"
+EXTENSION = f"{__name__}.WorkerExtension"
 
 
 class TensorSource(NamedTuple):
@@ -30,7 +30,7 @@ def adaptable(base: Path) -> list[str]:
 
     With adapters of the output layer vLLM cannot compute log-probabilities of a prompt: its core dies.
     """
-    shapes = trained_weights.shapes(base)
+    shapes = trained_weights.tensor_shapes(base)
     weights = [name for name in shapes if len(shapes[name]) == 2 and re.search(r"\.\d+\..*\.weight$", name)]
     return sorted({name.split(".")[-2] for name in weights})
 
@@ -42,13 +42,13 @@ def source(base: Path, run_weights: str, weights: str) -> TensorSource:
         EngineFailure: the weights do not fit this model.
     """
     folder = Path(run_weights) / weights if weights else base
-    adapter = trained_weights.adapter(folder, base) if weights else None
+    adapter = trained_weights.read_adapter(folder, base) if weights else None
     read = base if adapter else folder
     files = tuple(str(read / name) for name in weights_of(read))
     return TensorSource(files, str(adapter.file), adapter.scale) if adapter else TensorSource(files)
 
 
-class Reloading:
+class WorkerExtension:
     """Extension of vLLM's workers."""
 
     def free_mb(self) -> float:

@@ -33,11 +33,9 @@ class DialogueOutcome(NamedTuple):
     student: str
     dialogue: Dialogue | None
     """None: the student takes its exam without one."""
-    completions: int
-    """Number of completions: none, a question, or both. An answer to two students counts for one of them."""
-    tokens: int
-    prompt_tokens: int
-    cached_prompt_tokens: int
+    question: Result
+    answer: Result | None
+    """None: nothing was asked. Students who ask the same have the same result."""
 
 
 class Dialogues:
@@ -107,27 +105,18 @@ class Dialogues:
         (asked,) = yield from ask([asking])
         if not _has_text(asked):
             self.spared += 1
-            self._end(tp, material, student, None, [asked])
+            self._ended.append(DialogueOutcome(tp.id, material, student, None, asked, None))
             return
         key = digest(self._explain_key, tp.text, material, asked.text)
         explaining = self._request("Explain", self._teacher, tp, tr, key, "explain")
-        shared = self._flows.asked(explaining.id)
-        self.spared += shared
+        self.spared += self._flows.asked(explaining.id)
         self._questions.setdefault(explaining.id, asking.id)
         (explained,) = yield from ask([explaining])
         dialogue = None
         if _has_text(explained):
             dialogue = Dialogue(asking.id, explaining.id, digest(asked.text, explained.text))
             self._dialogues[tr, student] = dialogue
-        self._end(tp, material, student, dialogue, [asked] if shared else [asked, explained])
-
-    def _end(self, tp: Problem, material: str, student: str, dialogue: Dialogue | None, own: list[Result]) -> None:
-        completed = [result for result in own if not result.failed]
-        tokens = [
-            sum(getattr(result, name) for result in completed)
-            for name in ("completion_tokens", "prompt_tokens", "cached_prompt_tokens")
-        ]
-        self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, len(completed), *tokens))
+        self._ended.append(DialogueOutcome(tp.id, material, student, dialogue, asked, explained))
 
     def _request(self, kind: str, to: str, tp: Problem, tr: str, key: str, stage: str) -> Request:
         sampling = self._explain_sampling if kind == "Explain" else self._ask_sampling[to]

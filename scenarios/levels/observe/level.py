@@ -219,9 +219,12 @@ class ObserveLevel:
         """The exams of a student whose dialogue is over."""
         lesson = self._by_tp[ended.tp]
         material = lesson.materials[ended.material]
-        material.talks += ended.completions
         material.silent += ended.dialogue is None
-        lesson.pay(ended.student, ended, ended.tokens)
+        if not ended.question.failed:
+            material.talks += 1
+            lesson.pay(ended.student, ended.question)
+        if ended.answer is not None and not ended.answer.failed:
+            material.talks += lesson.share(ended.student, ended.answer)
         exams = self._examine(lesson, material, ended.material, (ended.student,), ended.dialogue)
         material.pending -= 1
         return exams
@@ -239,10 +242,13 @@ class ObserveLevel:
         exam, tp = self._scenario.exam, lesson.item.tp
         seen = (dialogue.key,) if dialogue else self._shortened
         requests = []
+        ep_keys: dict[str, list[str]] = {}
+        """By key of a student, which identical students share."""
         for student in students:
-            identical = self._asker.identical(student)
+            identical, own = self._asker.identical(student), self._exam_keys[student]
+            if own not in ep_keys:
+                ep_keys[own] = [digest(own, tp.text, key, ep.text, ep.form, *seen) for ep in lesson.item.eps]
             for number, ep in enumerate(lesson.item.eps):
-                ep_key = digest(self._exam_keys[student], tp.text, key, ep.text, ep.form, *seen)
                 for slot in range(exam.repeats):
                     if only not in (None, (number, slot)):
                         continue
@@ -251,7 +257,7 @@ class ObserveLevel:
                         student,
                         "exam",
                         self._sampling[student],
-                        ep_key,
+                        ep_keys[own][number],
                         tp=tp.id,
                         tr=material.tr,
                         ep=ep.id,
@@ -313,7 +319,7 @@ class ObserveLevel:
         if not result.failed:
             ep = lesson.item.eps[number].id
             material.answers.append(ExamAnswer(student, ep, slot, self.is_correct(result)))
-            lesson.pay(student, result, result.completion_tokens)
+            lesson.pay(student, result)
         if material.pending:
             return Step()
         if self._rounds:

@@ -7,8 +7,15 @@ import msgspec
 
 from broker.work_messages import Feedback
 from scenarios.levels.base import FeedbackDue, Result
-from scenarios.levels.observe.dialogue import DialogueOutcome
-from scenarios.records.observe import ExamAnswer, ExamCost, ExamGrade, Rationale, Saved, TeachingProblemRecord
+from scenarios.records.observe import (
+    ExamAnswer,
+    ExamCost,
+    ExamGrade,
+    ExplanationCost,
+    Rationale,
+    Saved,
+    TeachingProblemRecord,
+)
 from scenarios.tasks.problems import ProblemGroup
 
 
@@ -47,12 +54,26 @@ class ProblemState:
         self.exam_cached_prompt_tokens = 0
         self._paid: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         """By student: prompt and completion tokens."""
+        self._shared: dict[str, tuple[Result, set[str]]] = {}
+        """By request id: the teacher's answer to a question, and the students who asked it."""
 
-    def pay(self, student: str, result: Result | DialogueOutcome, completion_tokens: int) -> None:
-        """Add the tokens of an exam or of a dialogue before it."""
+    def pay(self, student: str, result: Result) -> None:
+        """Add the tokens of a student's exam answer or question."""
         prompt, completion = self._paid[student]
-        self._paid[student] = prompt + result.prompt_tokens, completion + completion_tokens
-        self.exam_tokens += completion_tokens
+        self._paid[student] = prompt + result.prompt_tokens, completion + result.completion_tokens
+        self._count(result)
+
+    def share(self, student: str, result: Result) -> bool:
+        """Add the tokens of an answer to a question, once for all students who ask the same; whether they are new."""
+        new = result.request_id not in self._shared
+        if new:
+            self._shared[result.request_id] = result, set()
+            self._count(result)
+        self._shared[result.request_id][1].add(student)
+        return new
+
+    def _count(self, result: Result) -> None:
+        self.exam_tokens += result.completion_tokens
         self.exam_prompt_tokens += result.prompt_tokens
         self.exam_cached_prompt_tokens += result.cached_prompt_tokens
 
@@ -96,6 +117,10 @@ class ProblemState:
                     rationale, exams=exams, material=key, grades=grades, talks=talks, silent=silent, dropped=dropped
                 )
             )
+        explained: defaultdict[tuple[str, ...], tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for result, students in self._shared.values():
+            prompt, completion = explained[together := tuple(sorted(students))]
+            explained[together] = prompt + result.prompt_tokens, completion + result.completion_tokens
         tp = self.item.tp
         return TeachingProblemRecord(
             tp=tp.id,
@@ -106,6 +131,9 @@ class ProblemState:
             exam_prompt_tokens=self.exam_prompt_tokens,
             exam_cached_prompt_tokens=self.exam_cached_prompt_tokens,
             exam_costs=tuple(ExamCost(student, *tokens) for student, tokens in sorted(self._paid.items())),
+            explanation_costs=tuple(
+                ExplanationCost(students, *tokens) for students, tokens in sorted(explained.items())
+            ),
             votes=votes,
             similarities=self.item.similarities,
             abstains=self.item.abstains,

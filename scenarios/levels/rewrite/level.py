@@ -111,6 +111,7 @@ class RewriteLevel:
                     exam_prompt_tokens=first.exam_prompt_tokens,
                     exam_cached_prompt_tokens=first.exam_cached_prompt_tokens,
                     exam_costs=first.exam_costs,
+                    explanation_costs=first.explanation_costs,
                 )
             )
             over = lesson.tp in self._first and self._observe.lesson(lesson.tp) is not None

@@ -125,13 +125,16 @@ def _busy(store: Store, sessions: list[Session], pools: Mapping[str, str]) -> It
     rows = store.rows("SELECT agent, kind = 'Train', at, seconds FROM result WHERE seconds > 0 ORDER BY at")
     busy: dict[tuple[str, str], tuple[float, float]] = {}
     """The latest time of each agent, from and until when."""
+    before, till = "", 0.0
+    session: Session | None = None
     for agent, trains, at, seconds in rows:
-        time = datetime.fromisoformat(str(at))
-        session = _session(sessions, time)
+        if at != before:  # results are recorded in groups
+            before, time = at, datetime.fromisoformat(at)
+            session = _session(sessions, time)
+            till = session.at(time) if session else 0.0
         if session is None:
             continue
-        key = (pool_of(pools.get(str(agent), str(agent))), "training" if trains else "busy")
-        till = session.at(time)
+        key = (pool_of(pools.get(agent, agent)), "training" if trains else "busy")
         since = max(session.offset, till - float(str(seconds)))
         begin, end = busy.get(key, (since, till))
         if since <= end + gap:

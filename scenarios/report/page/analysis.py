@@ -51,10 +51,10 @@ def shapley(summary: Summary) -> Chart | None:
         return None
     found = summary.shapley
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
-    how += f" Everybody: {summary.about_shown}." if summary.about_shown else ""
+    how += f" All students: {summary.about_shown}." if summary.about_shown else ""
     note = (
-        "By M1 SUM. A bar is the Shapley value: what the student adds when it joins, averaged over all orders. "
-        f"Together they are the gain of M1 SUM with everybody over the majority vote, {points(found.gain_sum)} "
+        "By M1 SUM. A bar is the Shapley value: the mean change of accuracy when the student joins, over all orders. "
+        f"They sum to the gain of M1 SUM with all students over the majority vote, {points(found.gain_sum)} "
         f"points ({points(found.gain_max)} by MAX). Intervals are over {many(found.n, 'problem')}.{how}"
     )
     return value_bars(found.students, student_colours(summary), note)
@@ -159,7 +159,8 @@ def agreement(summary: Summary) -> AgreementMatrix | None:
     if summary.agreement is None or not summary.agreement.pairs:
         return None
     found = {frozenset((one.a, one.b)): one for one in summary.agreement.pairs}
-    names = [one.name for one in summary.students if any(one.name in pair for pair in found)]
+    paired = frozenset[str]().union(*found)
+    names = [one.name for one in summary.students if one.name in paired]
     rows = [(a, [_cell(a, b, found.get(frozenset((a, b)))) for b in names]) for a in names]
     measures = PageTable(
         ("students", "exams", "same result", "kappa", "95 %", "error correlation", "95 %", "Yule's Q", "both wrong"),

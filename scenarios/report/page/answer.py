@@ -36,14 +36,14 @@ def answer(summary: Summary) -> str:
 
 
 def verdict(pair: Comparison) -> str:
-    """A difference with its interval, and whether it is told apart from none; if not, how many problems would."""
+    """A difference with its interval, and whether it is significant; if not, how many problems would show it."""
     low, high = pair.ci95
     said = f"{points(pair.difference)} points (95 % {points(low)} to {points(high)}, p = {pair.p_value:.2g})."
     if not pair.wins and not pair.losses:
         return f"{said} Both are right and wrong on the same problems."
     if pair.p_value < LEVEL:
-        return f"{said} Told apart at p < {LEVEL}."
-    return f"{said} Not told apart. {needed_sentence(pair.wins / pair.n, pair.losses / pair.n)}"
+        return f"{said} Significant (p < {LEVEL})."
+    return f"{said} Not significant. {needed_sentence(pair.wins / pair.n, pair.losses / pair.n)}"
 
 
 def points(difference: float) -> str:

@@ -62,7 +62,7 @@ def _elsewhere(summary: Summary, scenario: Scenario) -> Iterator[str]:
             yield f"{agent.name} ran on the engine {agent.engine}, not on {wanted.engine} as the scenario asks."
         if wanted.gpu not in ("auto", "none") and agent.device.startswith("CPU"):
             yield f"{agent.name} ran on {agent.device}, not on a GPU as the scenario asks."
-        if wanted.dtype != "auto" and agent.dtype and wanted.dtype != agent.dtype:
+        if wanted.dtype != "auto" and agent.dtype and wanted.dtype != agent.dtype.partition(",")[0]:
             yield f"{agent.name} computed in {agent.dtype}, not in {wanted.dtype} as the scenario asks."
 
 

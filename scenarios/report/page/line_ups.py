@@ -1,4 +1,4 @@
-"""Charts that say who should sit the exams: line-ups of students by themselves, with equal exams, and against SC."""
+"""Charts of line-ups of students: by themselves, with equal numbers of exams, and against SC."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -46,7 +46,7 @@ def alike(summary: Summary) -> list[str]:
 
 
 def line_ups(summary: Summary) -> LineUpCharts | None:
-    """M1 by line-up, as if only its students had sat the exams; None: there is nothing to compare."""
+    """M1 by line-up, as if only its students had taken the exams; None: there is nothing to compare."""
     ups = [up for up in summary.lineups if up.m1_max is not None]
     if not ups:
         return None
@@ -126,7 +126,7 @@ def _equal(ups: Sequence[LineUp], summary: Summary) -> Chart:
     dots, left_out = grouped(ups, _size, dot)
     sc = _sc(summary)
     note = (
-        "M1 SUM with every line-up cut down to as many exam answers as the smallest one has, the mean over random "
+        "M1 SUM with only as many exam answers for every line-up as the smallest one has, the mean over random "
         f"draws: so line-ups differ only in who takes the exams. The thin line is the majority vote, {percent(sc)}."
     )
     note += left_out + _shown(summary)
@@ -163,7 +163,7 @@ def _to_sc(ups: Sequence[LineUp], summary: Summary) -> Chart | None:
     dots, left_out = grouped(by_sum, lambda pair: _size(pair[0]), dot)
     note = (
         "M1 SUM of each line-up minus the majority vote (SC), on the same problems. p is not corrected for the number "
-        "of line-ups. A dot right of the thin line: better than SC. An interval that crosses the line: not told apart."
+        "of line-ups. A dot right of the thin line: better than SC. An interval that crosses the line: not significant."
     )
     return dot_plot(
         "Each line-up minus the majority vote", dots, table, domain=around_zero(one.ci95 for _, one in by_sum),

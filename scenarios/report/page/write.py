@@ -74,6 +74,7 @@ def write_class_page(
         OSError: a file cannot be written.
     """
     shown_students = [student.name for student in summary.students_shown]
+    pools = scenario.pools
     rows = gradebook(outcome.lessons, same, scenario, bank, shown_students)
     flipped = flips.flips(outcome.learnt, bank)
     more = flips.packs(flipped, store, bank)
@@ -120,12 +121,12 @@ def write_class_page(
             learn=training.rounds(summary),
             iterate=rounds.charts(summary, outcome.iteration),
             trees=rounds.trees(outcome.iteration),
-            activity=activity.activity(store, scenario.pools),
+            activity=activity.activity(store, pools),
             counted=counted(summary),
             failures=_failures(summary),
             again=f"python run.py resume {shown} --retry-failed",
             settings=load.dump(scenario),
-            weights=sorted({scenario.pools.get(name, name): of for name, of in store.answerers().items()}.items()),
+            weights=sorted({pools.get(name, name): of for name, of in store.answerers().items()}.items()),
             version=_version(),
         ),
     )

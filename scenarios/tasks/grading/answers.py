@@ -7,7 +7,6 @@ guessed answers would add noise to every score. `parse` has the rules.
 import re
 from fractions import Fraction
 from functools import lru_cache
-from types import TracebackType
 from typing import Self
 
 from broker.work_messages import AnswerForm
@@ -231,9 +230,7 @@ class ClassGrader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -18,7 +18,8 @@ from broker.protocol import digest
 from scenarios.tasks.grading.failing import NOT_RUN, FailedCase, failing_case, happened
 from scenarios.tasks.problems import Behaviour, Problem
 from scenarios.tasks.programs import Case, ProgramTask, program_task
-from scenarios.tasks.sandbox import Limits, Outcome, Sandbox, available
+from scenarios.tasks.sandbox.outcome import CallOutcome, ProgramLimits
+from scenarios.tasks.sandbox.pool import Sandbox, available
 
 Kind = Literal["auto", "none"]
 
@@ -112,10 +113,10 @@ class ProgramGrader:
         passed = sum(passes(outcomes[msgspec.json.encode(case.args)], case) for case in task.hidden)
         return Behaviour(behaviour, passed / len(hidden))
 
-    def _run(self, code: str, function: str, calls: Sequence[list[Any]], task: ProgramTask) -> Sequence[Outcome]:
+    def _run(self, code: str, function: str, calls: Sequence[list[Any]], task: ProgramTask) -> Sequence[CallOutcome]:
         if self._sandbox is None:
             self._sandbox = self._open.enter_context(Sandbox(workers=1, kind=self._kind))
-        limits = Limits(seconds=task.seconds, memory_mb=MEMORY_MB, output_bytes=OUTPUT_BYTES)
+        limits = ProgramLimits(seconds=task.seconds, memory_mb=MEMORY_MB, output_bytes=OUTPUT_BYTES)
         return self._sandbox.run(code, function, calls, limits)
 
 
@@ -135,7 +136,7 @@ def _whole(program: str, task: ProgramTask) -> str:
     return "\n\n".join(parts)
 
 
-def passes(outcome: Outcome, case: Case) -> bool:
+def passes(outcome: CallOutcome, case: Case) -> bool:
     """Whether a call returned the value of the case."""
     return not outcome.error and equal(outcome.value, case.value)
 

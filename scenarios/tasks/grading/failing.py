@@ -9,7 +9,7 @@ from typing import NamedTuple
 from broker.printable import printable
 from scenarios.tasks.problems import Problem
 from scenarios.tasks.programs import program_task
-from scenarios.tasks.sandbox import Outcome
+from scenarios.tasks.sandbox.outcome import CallOutcome
 
 CALL = 300
 """Characters of a call."""
@@ -29,7 +29,7 @@ class FailedCase(NamedTuple):
     """What the program did."""
 
 
-def happened(outcome: Outcome) -> str:
+def happened(outcome: CallOutcome) -> str:
     """What became of a call that does not pass, in words."""
     match outcome.error:
         case "":

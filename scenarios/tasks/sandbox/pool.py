@@ -2,7 +2,6 @@
 
 import queue
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from scenarios.tasks.sandbox import bubblewrap
@@ -84,9 +83,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

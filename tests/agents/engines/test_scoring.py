@@ -238,7 +238,7 @@ def test_smollm2_in_bfloat16_agrees_with_the_library_in_bfloat16(smollm2: Path) 
 def test_smollm2_runs_in_bfloat16_where_its_weights_cannot_be_packed(
     smollm2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.engines.local.loading.packs_bfloat16", lambda: False)
+    monkeypatch.setattr("agents.engines.local.packing.packs_bfloat16", lambda: False)
     unpacked = scores(smollm2, REAL[:1], together=True, dtype="bfloat16")
     check(unpacked, by_the_library(smollm2, REAL[:1], torch.bfloat16), within("bfloat16"))
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from agents.engines.base import EngineFailure
-from agents.engines.weight_scheduler import JOIN, WeightScheduler
+from agents.engines.weight_scheduler import MAX_JOINS, WeightScheduler
 from tests.classes import WAIT_S
 
 
@@ -76,7 +76,7 @@ def test_nobody_starves_behind_a_stream_of_requests_for_other_weights() -> None:
         await asyncio.gather(*streams)
 
     log = run(use).log
-    assert JOIN <= log.index("a") <= JOIN + 5
+    assert MAX_JOINS <= log.index("a") <= MAX_JOINS + 5
 
 
 def test_a_failed_switch_fails_those_who_wanted_it_and_the_next_switch_anew() -> None:

@@ -23,9 +23,10 @@ import pytest
 from huggingface_hub import constants
 
 from agents.models import catalogue, convert, fetch, fetch_job
-from agents.models.catalogue import CatalogueEntry, ensure, known, resolve
+from agents.models.catalogue import CATALOGUE, CatalogueEntry, ensure, resolve
 from agents.models.fetch import HubFile, Source, Wheel
 from agents.models.fetch_job import FetchError
+from broker import files
 from broker.child_process import ROOT, spawn
 from broker.errors import ModelError
 
@@ -118,7 +119,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def test_an_alias_is_known_before_anything_is_fetched() -> None:
-    for alias, entry in known().items():
+    for alias, entry in CATALOGUE.items():
         found = resolve(alias)
         assert (found.kind, found.at_hand) == ("catalogue", False)
         assert found.digest.startswith(entry.sha256)
@@ -127,7 +128,7 @@ def test_an_alias_is_known_before_anything_is_fetched() -> None:
 
 
 def test_the_parts_of_a_catalogue_model_add_up_to_its_size() -> None:
-    for entry in known().values():
+    for entry in CATALOGUE.values():
         wheels = [source for source in entry.sources if not isinstance(source, HubFile)]
         assert [sum(wheel.size for wheel in source) for source in wheels] == [entry.size]
 
@@ -404,7 +405,7 @@ def test_the_second_of_two_processes_waits_and_finds_it_done(
     folder.parent.mkdir()
     convert._publish(_folder(folder.with_name("other.partial")), folder.with_name("other"), SHA256)
     program = (
-        "import sys; from pathlib import Path; from agents.models.fetch import locked\n"
+        "import sys; from pathlib import Path; from broker.files import locked\n"
         f"with locked(Path({str(lock)!r}), lambda: None):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
         f"    Path({str(folder.with_name('other'))!r}).rename({str(folder)!r})"
@@ -434,11 +435,11 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     waiting, entered = threading.Event(), threading.Event()
 
     def second() -> None:
-        with fetch.locked(tmp_path / "lock", waiting.set):
+        with files.locked(tmp_path / "lock", waiting.set):
             entered.set()
 
     thread = threading.Thread(target=second)
-    with fetch.locked(tmp_path / "lock", lambda: None):
+    with files.locked(tmp_path / "lock", lambda: None):
         thread.start()
         assert waiting.wait(600)
         assert not entered.wait(0.2)

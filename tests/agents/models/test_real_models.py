@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.models.catalogue import Model, ensure, known, resolve
+from agents.models.catalogue import CATALOGUE, Model, ensure, resolve
 from broker.child_process import ROOT
 
 pytestmark = pytest.mark.models
@@ -23,7 +23,7 @@ def test_it_is_at_hand_once_it_was_fetched(model: Model) -> None:
     found = resolve(NAME)
     assert found.at_hand
     assert (found.digest, found.size_mb, found.folder) == (model.digest, model.parameters_mb, model.folder)
-    assert model.digest.startswith(known()[NAME].sha256)
+    assert model.digest.startswith(CATALOGUE[NAME].sha256)
     assert model.context == 8192
 
 

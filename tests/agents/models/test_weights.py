@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import transformers
 
-from agents.models import catalogue, convert, fetch, weights
+from agents.models import catalogue, convert, weights
 from agents.models.catalogue import CatalogueEntry, ensure, resolve
 from broker import files
 from broker.errors import ModelError
@@ -271,10 +271,10 @@ def test_a_lock_file_that_is_a_link_is_refused_and_leads_to_no_harm(tmp_path: Pa
     precious, lock = tmp_path / "precious", tmp_path / "lock"
     put(precious, b"text")
     lock.symlink_to(precious)
-    with pytest.raises(OSError, match="lock"), fetch.locked(lock, lambda: None):
+    with pytest.raises(OSError, match="lock"), files.locked(lock, lambda: None):
         pass
     assert precious.read_bytes() == b"text"
-    with fetch.locked(precious, lambda: None):
+    with files.locked(precious, lambda: None):
         assert precious.read_bytes() == b"text"
 
 

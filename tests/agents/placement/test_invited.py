@@ -11,7 +11,6 @@ from broker import invitation
 from broker.errors import LbtError, ModelError, PlacementError, ProtocolError
 from broker.invitation import Invitation
 from broker.protocol import PROTOCOL
-from broker.version import package_version
 from scenarios.config.schema import Agent
 from tests import bigrams
 
@@ -25,21 +24,10 @@ def invitation_of(agent: Agent, run: Path, name: str = "far.2") -> Invitation:
     spec = agent_process.agent_spec(
         resolved, models, seed=7, endpoint="", keys="", answer_key=run / "answer-key", run=run
     )
-    return Invitation(
-        run=run.name,
-        name=name,
-        role="student",
-        address="tcp://10.0.0.1:5599",
-        broker_key=KEY,
-        public_key=KEY,
-        secret_key=KEY,
-        version=package_version(),
-        answerer=spec.answerer,
-        seed=7,
-        agent=msgspec.to_builtins(agent),
-        restarts=2,
-        run_folder=str(run),
-    )
+    return invitation.make(
+        name, "student", agent, run=run, address="tcp://10.0.0.1:5599", broker_key=KEY, own_keys=(KEY, KEY),
+        answerer=spec.answerer, seed=7, restarts=2,
+    )  # fmt: skip
 
 
 def real(model: Path) -> Agent:

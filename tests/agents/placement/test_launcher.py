@@ -19,7 +19,7 @@ from agents.placement.launcher import (
     ChildSpec,
     LocalLauncher,
 )
-from agents.placement.process_log import last_words
+from agents.placement.process_log import last_error_line
 from agents.placement.seats import Seat
 from broker.child_process import NO_RESTART
 from tests import classes
@@ -103,11 +103,11 @@ def test_a_child_that_dies_at_work_leaves_its_cores_to_the_others(room: Room) ->
     peer = msgspec.structs.replace(room.child("peer", Orders(exit_code=1)), core_entry=1)
     launcher = LocalLauncher([peer], restarts=0, table=table)
     one, dying = (CoreShare(CoreSeat(table.descriptor, entry, 2, 2, 1, 2)) for entry in range(2))
-    dying.say(at_work=True)
-    assert one._dealt() == 1
+    dying.set_at_work(True)
+    assert one._fair_share() == 1
     launcher.start()
     assert len(launcher.ended(PATIENCE_S)) == 1
-    assert one._dealt() == 2
+    assert one._fair_share() == 2
     assert launcher.stop(0.0) == []
 
 
@@ -256,9 +256,9 @@ def test_a_child_that_is_sent_away_is_named_by_its_pid(room: Room) -> None:
     launcher = room.launcher(peer=Orders(witness=room.witness.path))
     launcher.start()
     pid = room.pid()
-    assert launcher.send_away("peer") == pid
+    assert launcher.stop_child("peer") == pid
     assert launcher.ended(PATIENCE_S) == []
-    assert launcher.send_away("peer") == 0
+    assert launcher.stop_child("peer") == 0
 
 
 def test_what_a_child_started_does_not_outlive_its_crash(room: Room) -> None:
@@ -335,7 +335,7 @@ def test_last_words_are_those_of_the_last_process(room: Room) -> None:
     room.log("peer").write_text("an error of an earlier session\n")
     launcher.start()
     assert launcher.ended(PATIENCE_S)
-    assert launcher.last_words("peer") == f"its log tells of no error (log: {room.log('peer')})"
+    assert launcher.last_error("peer") == f"its log tells of no error (log: {room.log('peer')})"
 
 
 def test_last_words_of_a_child_come_with_the_place_of_its_log(room: Room) -> None:
@@ -343,8 +343,8 @@ def test_last_words_of_a_child_come_with_the_place_of_its_log(room: Room) -> Non
     launcher.start()
     while launcher.alive():
         assert launcher.ended(PATIENCE_S)
-    assert launcher.last_words("peer") == f"no memory left (log: {room.log('peer')})"
-    assert launcher.last_words("tiny") == f"its log tells of no error (log: {room.log('tiny')})"
+    assert launcher.last_error("peer") == f"no memory left (log: {room.log('peer')})"
+    assert launcher.last_error("tiny") == f"its log tells of no error (log: {room.log('tiny')})"
 
 
 # --- without processes ----------------------------------------------------------------------------------
@@ -364,13 +364,12 @@ def test_last_words_are_the_error_and_not_the_traceback(tmp_path: Path) -> None:
         "    ^^^^^^^^^^^^^^\n"
         "\x1b[31mRuntimeError: out of\x07 memory\x1b[0m\n\n"
     )
-    assert last_words(log, 1) == "RuntimeError: out of memory"
-    assert last_words(log) == "an engine that starts\nRuntimeError: out of memory"
+    assert last_error_line(log) == "RuntimeError: out of memory"
     with log.open("a") as file:
         file.write("2026-11-26 12:00:05,000 ERROR the engine broke: no core\n")
         file.write("/lib/python3.11/multiprocessing/resource_tracker.py:254: UserWarning: 1 leaked semaphore\n")
         file.write("  warnings.warn('leaked')\n2026-11-26 12:00:05,001 WARNING slow\n")
-    assert last_words(log, 1) == "2026-11-26 12:00:05,000 ERROR the engine broke: no core"
+    assert last_error_line(log) == "2026-11-26 12:00:05,000 ERROR the engine broke: no core"
 
 
 def test_last_words_of_a_crash_in_native_code_are_the_crash(tmp_path: Path) -> None:
@@ -379,14 +378,16 @@ def test_last_words_of_a_crash_in_native_code_are_the_crash(tmp_path: Path) -> N
         "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n"
         '  File "x.py", line 3 in f\n\nExtension modules: numpy (total: 1)\n'
     )
-    assert last_words(log) == "Fatal Python error: Segmentation fault"
+    assert last_error_line(log) == "Fatal Python error: Segmentation fault"
 
 
 def test_last_words_of_a_long_binary_or_missing_log_are_short_text(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    assert last_words(log) == ""
+    assert last_error_line(log) == ""
+    log.write_bytes(b"x" * 200_000)
+    assert len(last_error_line(log)) == 300
     log.write_bytes(b"x" * 200_000 + b"\n\xff\x00\x9b end\n")
-    assert [len(line) for line in last_words(log).splitlines()] == [300, 6]
+    assert len(last_error_line(log)) == 6
 
 
 def test_an_agent_sees_its_own_gpus_and_its_own_threads_and_no_network() -> None:
@@ -394,7 +395,7 @@ def test_an_agent_sees_its_own_gpus_and_its_own_threads_and_no_network() -> None
     assert env["CUDA_VISIBLE_DEVICES"] == "2,GPU-ab"
     assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"] == "3"
     assert env["HF_HUB_OFFLINE"] == env["TRANSFORMERS_OFFLINE"] == "1"
-    assert (env["LBT_AGENT"], env["LBT_DEVICE"]) == ("tutor", "cuda")
+    assert env["LBT_DEVICE"] == "cuda"
 
 
 @pytest.mark.parametrize(("gpus", "device"), [((), "cpu"), (("mps",), "mps")])

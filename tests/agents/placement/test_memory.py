@@ -97,6 +97,10 @@ def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
     assert weights_mb(1000, stored, "bfloat16", packed=False) == 1000
     assert weights_mb(1000, stored, "bfloat16", packed=True) == 1020  # the embedding once more
     assert weights_mb(4000, Shape(weight_bytes=4), "bfloat16", packed=False) == 2000
+    assert weights_mb(1000, stored, "float32", packed=True, int8=True) == 500 + 40  # the embedding stays in the dtype
+    apart = Shape(weight_bytes=2, untied_values=10_000_000)
+    assert weights_mb(1000, apart, "bfloat16", packed=True, int8=True) == 490 + 20
+    assert weights_mb(1000, Shape(weight_bytes=2), "float32", packed=True, int8=True) == 2000  # embedding not known
     assert weights_mb(700, Shape(), "float32", packed=True) == 700  # quantized, or not known
 
 
@@ -111,7 +115,7 @@ def test_weights_are_counted_in_the_dtype_that_is_computed_in() -> None:
         (
             {"num_hidden_layers": 2, "num_attention_heads": 8, "num_key_value_heads": None, "hidden_size": 64,
              "head_dim": 16, "vocab_size": 100, "torch_dtype": "float32"},
-            Shape(weight_bytes=4, token_values=2 * 2 * 8 * 16, heads=8),
+            Shape(weight_bytes=4, token_values=2 * 2 * 8 * 16, untied_values=6400, heads=8),
         ),
         (
             {"dtype": "float16", "quantization_config": {}, "text_config": {

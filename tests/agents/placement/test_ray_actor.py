@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agents.placement import ray_actor
-from agents.placement.ray_actor import FAILED, AgentActor, RayOrder, RayReport
+from agents.placement.ray_actor import MAY_RESTART, AgentActor, RayOrder, RayReport
 from broker.child_process import NO_RESTART
 from broker.errors import PlacementError
 from broker.invitation import Invitation
@@ -79,7 +79,7 @@ def test_a_broker_that_the_node_cannot_reach_is_named(monkeypatch: pytest.Monkey
         f"on node 10.0.0.9: {address}: no broker can be reached there from this host: Connection refused"
     )
     assert "--set broker.address=tcp://HOST:PORT" in said
-    assert refusal(monkeypatch, address=address, again=True, code=FAILED) == said, "a restart may find it again"
+    assert refusal(monkeypatch, address=address, again=True, code=MAY_RESTART) == said, "a restart may find it again"
 
 
 def test_a_node_without_the_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -102,17 +102,17 @@ def test_memory_that_is_short_ends_a_class_that_begins_and_no_agent_that_is_star
     monkeypatch.setattr(ray_actor, "check_reachable", lambda *_: None)
     monkeypatch.setattr("agents.placement.invited.resolve_here", short)
     said = refusal(monkeypatch)
-    assert refusal(monkeypatch, again=True, code=FAILED) == said
+    assert refusal(monkeypatch, again=True, code=MAY_RESTART) == said
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='Ray is not installed: pip install -e ".[cluster]"')
 def test_what_ray_says_of_a_lost_actor_becomes_a_line() -> None:
-    from agents.placement.ray_launcher import lost
+    from agents.placement.ray_launcher import report_of_lost
 
     died = "The actor died.\n\tip: 10.0.0.9\nThe actor died because its node has died. Node Id: 1\n\tterminated"
-    assert lost(RuntimeError(died)).words == "its node 10.0.0.9 was lost"
+    assert report_of_lost(RuntimeError(died)).words == "its node 10.0.0.9 was lost"
     full = "2 worker(s) were killed due to the node running low on memory.\nRefer to the documentation"
-    assert lost(RuntimeError(full)).words == "Ray ended it, since its node has too little memory left"
-    assert lost(RuntimeError("The actor died.\n\tip: 10.0.0.9\nWorker exit")).words == (
+    assert report_of_lost(RuntimeError(full)).words == "Ray ended it, since its node has too little memory left"
+    assert report_of_lost(RuntimeError("The actor died.\n\tip: 10.0.0.9\nWorker exit")).words == (
         "its actor on node 10.0.0.9 was lost: Worker exit"
     )

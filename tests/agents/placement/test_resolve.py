@@ -29,8 +29,9 @@ QWEN = "qwen2.5-coder-0.5b-instruct"
 
 
 def told(one: resolve.ResolvedAgent) -> dict[str, object]:
+    models = {QWEN: catalogue.Model(QWEN, Path("/model"), "digest", parameters_mb=0, context=0)}
     spec = agent_process.agent_spec(
-        one, {}, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run")
+        one, models, seed=1, endpoint="ipc://x", keys="", answer_key=Path("/run/key"), run=Path("/run")
     )
     return {"name": spec.name, "pool": spec.pool, "role": spec.role, "answerer": spec.answerer}
 
@@ -80,7 +81,7 @@ def test_an_external_agent_takes_no_arguments() -> None:
 
 @pytest.mark.parametrize(
     ("build", "why"),
-    [("", "vLLM is not installed"), ("cuda", "vLLM is built for GPUs, and this agent sits on a CPU")],
+    [("", "vLLM is not installed"), ("cuda", "vLLM is built for GPUs, and this agent runs on a CPU")],
 )
 def test_an_argument_of_vllm_is_refused_with_why_auto_is_transformers(
     build: str, why: str, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +89,8 @@ def test_an_argument_of_vllm_is_refused_with_why_auto_is_transformers(
     monkeypatch.setattr(engines, "vllm_build", lambda: build)
     ada = Agent(name="ada", model=QWEN, gpu="none", engine_args={"max_num_seqs": 4})
     with pytest.raises(
-        EngineStartError, match=f"it takes: prefix_cache_mb, kv_cache_mb, fixed_threads\nengine auto is .* {why}$"
+        EngineStartError,
+        match=f"it takes: prefix_cache_mb, kv_cache_mb, fixed_threads, quantization\nengine auto is .* {why}$",
     ):
         resolve.resolve_agents(TEACHER, [ada])
 
@@ -204,14 +206,14 @@ def test_what_is_free_now_must_hold_agents_together_or_each_where_they_take_turn
     agents = resolve.resolve_agents(TEACHER, students, here(24), workloads=ASKED)
 
     def said(free_mb: int, *, in_turn: bool = False) -> str:
-        monkeypatch.setattr(hardware, "look", lambda: msgspec.structs.replace(here(24), free_mb=free_mb))
+        monkeypatch.setattr(hardware, "this_machine", lambda: msgspec.structs.replace(here(24), free_mb=free_mb))
         return resolve.short_now(agents, in_turn=in_turn)
 
     # 2.3 GB each, and 2.4 GB stay free.
     assert said(7000) == said(5000, in_turn=True) == ""
     assert "need about 4.5 GB" in said(5000) and "time_share" in said(5000)
     assert "need about 2.3 GB" in said(4000, in_turn=True)
-    monkeypatch.delattr(hardware, "look")
+    monkeypatch.delattr(hardware, "this_machine")
     assert resolve.short_now(agents[:1], in_turn=False) == ""  # nobody computes here, so nothing is looked at
 
 
@@ -262,7 +264,7 @@ def test_a_class_that_fits_with_no_engine_is_refused_with_the_numbers_of_the_sma
 @pytest.mark.parametrize("gpus", ["1x24", "8x141", "24,80"])
 def test_what_every_agent_takes_is_known_before_anything_starts(gpus: str) -> None:
     students = [Agent(name="ada", model=QWEN), Agent(name="bob", model="smollm2-135m-instruct", gpu="none")]
-    machine = msgspec.structs.replace(hardware.described([f"gpus={gpus}", "memory=64"]), bfloat16=True)
+    machine = msgspec.structs.replace(hardware.described_machine([f"gpus={gpus}", "memory=64"]), bfloat16=True)
     simulated, ada, bob = resolve.resolve_agents(TEACHER, students, machine, workloads=ASKED)
     assert simulated.memory() == {} and simulated.needs == ""
     assert set(ada.memory()) == {"weights_mb", "cache_mb", "engine_mb"}
@@ -290,7 +292,7 @@ A10 = hardware.Gpu("0", "A10", 24_000)
 def on_gpus(monkeypatch: pytest.MonkeyPatch, *, torch: str, **facts: Any) -> None:
     """As if this machine had these GPUs, and torch this build."""
     machine = hardware.Machine(cores=(0, 1), memory_mb=64_000, **facts)
-    monkeypatch.setattr(hardware, "look", lambda: machine)
+    monkeypatch.setattr(hardware, "this_machine", lambda: machine)
     monkeypatch.setattr(engines, "vllm_build", lambda: "")
     monkeypatch.setattr(engines, "torch_build", lambda: torch)
 
@@ -352,15 +354,48 @@ def test_the_build_of_torch_is_read_without_an_import(
         ({"gpus": (msgspec.structs.replace(A10, bfloat16=False),)}, "transformers", "auto", "float16"),
         ({"gpus": (A10,)}, "vllm", "auto", "auto"),
         ({"mps": True}, "transformers", "auto", "float16"),
+        ({}, "transformers int8", "auto", "float32, weights in int8"),
         ({"gpus": (A10,)}, "simulated", "auto", ""),
     ],
 )
 def test_the_dtype_that_an_agent_computes_in_is_recorded_with_its_device(
     facts: dict[str, Any], engine: Any, asked: Any, dtype: str
 ) -> None:
-    ada = Agent(name="ada", model=QWEN, engine=engine, dtype=asked)
+    engine, _, quantization = engine.partition(" ")
+    args = {"quantization": quantization} if quantization else {}
+    ada = Agent(name="ada", model=QWEN, engine=engine, dtype=asked, engine_args=args)
     _, seated = resolve.resolve_agents(TEACHER, [ada], hardware.Machine(cores=(0, 1), memory_mb=64_000, **facts))
     assert seated.facts()["dtype"] == dtype
+
+
+# --- weights in int8 -----------------------------------------------------------------------------------------
+
+INT8 = Agent(name="ada", model=QWEN, engine="transformers", engine_args={"quantization": "int8"})
+
+
+def test_quantized_weights_are_another_answerer_and_take_less_memory() -> None:
+    full = msgspec.structs.replace(INT8, name="bob", engine_args={"prefix_cache_mb": 200})
+    _, a, b = resolve.resolve_agents(TEACHER, [INT8, full], here(24, bfloat16=False))
+    assert told(a)["answerer"] != told(b)["answerer"]
+    # 494.5 million weights in int8, the last layer too; and its 136.1 million as the embedding, in float32.
+    assert (a.memory()["weights_mb"], b.memory()["weights_mb"]) == (1039, 2 * 989)
+
+
+@pytest.mark.parametrize("facts", [{"gpus": (A10,)}, {"mps": True}])
+def test_int8_is_refused_on_a_gpu_and_taken_beside_it(facts: dict[str, Any]) -> None:
+    machine = hardware.Machine(cores=(0, 1), memory_mb=64_000, **facts)
+    with pytest.raises(EngineStartError, match=r"int8 is for CPUs.*gpu: none") as caught:
+        resolve.resolve_agents(TEACHER, [INT8], machine)
+    assert (caught.value.agent, caught.value.key) == ("ada", ("engine_args", "quantization"))
+    resolve.resolve_agents(TEACHER, [msgspec.structs.replace(INT8, gpu="none")], machine)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "openai", "simulated", "external"])
+def test_int8_is_refused_with_other_engines(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "check_installed", lambda *_, **__: None)
+    with pytest.raises(EngineStartError) as caught:
+        resolve.resolve_agents(TEACHER, [msgspec.structs.replace(INT8, engine=engine)])
+    assert (caught.value.agent, caught.value.key[:2]) == ("ada", ("engine_args", "quantization"))
 
 
 # --- users without a home ------------------------------------------------------------------------------------
@@ -442,7 +477,7 @@ def test_only_an_engine_that_may_have_to_make_room_first_thing_is_late(
     spec = agent_process.agent_spec(
         one, {}, seed=1, endpoint="", keys="", answer_key=run / "key", run=run, in_turn=in_turn
     )
-    assert spec.late == late
+    assert spec.lazy_start == late
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from agents.placement.hardware import (
     Machine,
     cgroup_limits,
     computes_in_bfloat16,
-    described,
+    described_machine,
     gpu_is_there,
     hides_all,
-    look,
     meminfo_mb,
-    take_out,
+    split_machine,
+    this_machine,
     visible_gpus,
 )
 from agents.placement.memory import CONTEXT_MB, Workload, need_mb
@@ -33,13 +33,13 @@ H100 = 80_000
 SIZES = (A10, 40_000, 48_000, H100, 141_000)
 
 
-def machine(*gpus: int, cores: int = 16, memory_mb: int = 64_000, mps: bool = False, parallel: int = 0) -> Machine:
+def machine(*gpus: int, cores: int = 16, memory_mb: int = 64_000, mps: bool = False, core_quota: int = 0) -> Machine:
     return Machine(
         cores=tuple(range(cores)),
         memory_mb=memory_mb,
         gpus=tuple(Gpu(str(i), "GPU", mb) for i, mb in enumerate(gpus)),
         mps=mps,
-        parallel=parallel,
+        core_quota=core_quota,
     )
 
 
@@ -278,7 +278,7 @@ def test_with_more_agents_than_cores_each_has_one_thread_and_may_run_anywhere() 
     seats = place(autos(1000, 1000, 1000, 1000), machine(cores=2))
     assert {(seat.cores, seat.threads) for seat in seats} == {((0, 1), 1)}
     assert seats[0].device == "CPU, 1 to 2 threads"
-    assert seats[0].why == "no GPU here; 4 agents share 2 cores"
+    assert seats[0].why == "no GPU on the machine; 4 agents share 2 cores"
     assert place(on_vllm(1000, 1000, 1000), machine(cores=2))[0].device == "CPU, 1 thread"
 
 
@@ -288,7 +288,7 @@ def test_simulated_agents_do_not_count_when_cores_are_shared_out() -> None:
 
 
 def test_a_quota_limits_threads_and_pins_nobody() -> None:
-    seats = place(autos(1000, 1000), machine(cores=64, parallel=3))
+    seats = place(autos(1000, 1000), machine(cores=64, core_quota=3))
     assert [seat.threads for seat in seats] == [2, 1]
     assert all(seat.cores == tuple(range(64)) for seat in seats)
 
@@ -304,8 +304,8 @@ def test_agents_that_the_memory_cannot_hold_together_are_refused_with_numbers_an
     assert refusal(on_the_cpu(3000, 2000, 1000), machine(memory_mb=9000)).splitlines() == [
         "The agents on the CPU need about 9.2 GB of memory, and they may take 8.0 GB: 9.0 GB are there, and 1.0 GB "
         "must stay free.",
-        "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + keys and "
-        "values + engine.",
+        "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + KV cache "
+        "+ engine.",
         "Let them take turns (time_share: true; the largest takes 4.2 GB), leave out a2 (the others take 7.3 GB), "
         "lower capacity, lower engine_args.kv_cache_mb, or take smaller models.",
     ]
@@ -344,8 +344,8 @@ def test_agents_that_need_more_than_is_free_now_are_told_what_would_fit() -> Non
     assert said(11_500).splitlines() == [
         "The agents on the CPU need about 9.2 GB of memory, and they may take 9.0 GB: 11.5 GB of 25.0 GB are free, "
         "and 2.5 GB must stay free.",
-        "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + keys and "
-        "values + engine.",
+        "a0 4.2 GB (3.0 + 0.5 + 0.8), a1 3.1 GB (2.0 + 0.5 + 0.6), a2 1.9 GB (1.0 + 0.5 + 0.5): weights + KV cache "
+        "+ engine.",
         "Close other programs, let them take turns (time_share: true; the largest takes 4.2 GB), leave out a2 (the "
         "others take 7.3 GB), lower capacity, lower engine_args.kv_cache_mb, or take smaller models.",
     ]
@@ -420,7 +420,7 @@ def machines(draw: st.DrawFn) -> Machine:
         free_mb=draw(st.none() | st.integers(0, 500_000)),
         gpus=gpus,
         mps=draw(st.booleans()),
-        parallel=draw(st.integers(0, cores - 1)),
+        core_quota=draw(st.integers(0, cores - 1)),
     )
 
 
@@ -472,10 +472,10 @@ def test_everybody_is_seated_in_order_or_the_class_is_refused_and_no_gpu_is_over
 
 
 def check_cores(seats: list[Seat], where: Machine) -> None:
-    if not where.parallel and 0 < len(seats) <= len(where.cores):
+    if not where.core_quota and 0 < len(seats) <= len(where.cores):
         assert sorted(core for seat in seats for core in seat.cores) == list(where.cores)
         assert max(seat.threads for seat in seats) - min(seat.threads for seat in seats) <= 1
-    assert sum(seat.threads for seat in seats) <= max(len(seats), where.parallel or len(where.cores))
+    assert sum(seat.threads for seat in seats) <= max(len(seats), where.core_quota or len(where.cores))
 
 
 @given(st.integers(1, 8), st.sampled_from(SIZES), st.integers(1, 12))
@@ -585,7 +585,7 @@ def test_what_nvidia_smi_says_tells_a_failing_gpu_from_none(
     said: str, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers(tmp_path, monkeypatch, f'echo "{said}"; exit 15')
-    here = look()
+    here = this_machine()
     assert here.gpus == () and here.gpu_trouble.startswith(f"nvidia-smi says: {said}")
     assert here.gpu_expected == there
 
@@ -595,7 +595,7 @@ def test_a_gpu_that_nvidia_smi_answers_for_with_a_warning_computes(
 ) -> None:
     warning = "WARNING: infoROM is corrupted at gpu 0000:3B:00.0"
     answers(tmp_path, monkeypatch, f"echo 0, GPU-a, NVIDIA A10, 24000, 0, [N/A], 8.6; echo {warning}; exit 14")
-    here = look()
+    here = this_machine()
     assert [gpu.name for gpu in here.gpus] == ["A10"] and not here.gpu_trouble
 
 
@@ -616,16 +616,16 @@ def test_a_variable_that_names_no_whole_gpu_is_a_trouble_and_no_machine_without_
 ) -> None:
     answers(tmp_path, monkeypatch, "echo 0, GPU-a, NVIDIA A10, 24000, 0, [N/A]")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    here = look()
+    here = this_machine()
     assert here.gpus == () and here.gpu_expected and words in here.gpu_trouble
-    assert not described(["gpus=80"]).gpu_expected  # nothing of that holds for a machine that is described
+    assert not described_machine(["gpus=80"]).gpu_expected  # nothing of that holds for a machine that is described
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
 def test_hidden_gpus_are_no_trouble(visible: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(tmp_path, monkeypatch, "echo 0, GPU-a, NVIDIA A10, 24000, 0, Enabled")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    here = look()
+    here = this_machine()
     assert (here.gpus, here.gpu_trouble, here.gpu_expected) == ((), "", False)
 
 
@@ -716,7 +716,7 @@ def test_this_machine_has_cores_and_memory_and_no_gpu_where_the_variable_hides_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    here = look()
+    here = this_machine()
     assert here.cores
     assert here.memory_mb > 0
     assert here.free_mb is None or 0 < here.free_mb <= here.memory_mb
@@ -724,24 +724,24 @@ def test_this_machine_has_cores_and_memory_and_no_gpu_where_the_variable_hides_t
 
 
 def test_a_machine_can_be_described() -> None:
-    machine = described(["gpus=2x80,24", "cores=64", "memory=512"])
+    machine = described_machine(["gpus=2x80,24", "cores=64", "memory=512"])
     assert [gpu.memory_mb for gpu in machine.gpus] == [80_000, 80_000, 24_000]
     assert (len(machine.cores), machine.memory_mb) == (64, 512_000)
     assert machine.usable_mb == 460_800  # nothing is known of other programs there
 
 
 def test_a_described_machine_may_name_its_gpus() -> None:
-    machine = described(["gpus=2xH100,h200,24"])
+    machine = described_machine(["gpus=2xH100,h200,24"])
     assert [(gpu.name, gpu.memory_mb) for gpu in machine.gpus] == [
         ("H100", 80_000), ("H100", 80_000), ("H200", 141_000), ("24 GB", 24_000),
     ]  # fmt: skip
 
 
 def test_a_machine_is_taken_out_of_the_overrides_of_a_scenario() -> None:
-    machine, others = take_out(["task.problems=3", "machine.gpus=2x80", "machine.memory=64"])
+    machine, others = split_machine(["task.problems=3", "machine.gpus=2x80", "machine.memory=64"])
     assert machine is not None
     assert (len(machine.gpus), machine.memory_mb, others) == (2, 64_000, ["task.problems=3"])
-    assert take_out(["seed=1"]) == (None, ["seed=1"])
+    assert split_machine(["seed=1"]) == (None, ["seed=1"])
 
 
 @pytest.mark.parametrize(
@@ -753,4 +753,4 @@ def test_a_machine_is_taken_out_of_the_overrides_of_a_scenario() -> None:
 )
 def test_a_description_that_says_nothing_is_refused_with_what_can_be_said(entry: str) -> None:
     with pytest.raises(PlacementError, match="gpus=8x80"):
-        described([entry])
+        described_machine([entry])

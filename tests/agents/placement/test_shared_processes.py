@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agents.placement import resolve
-from agents.placement.crew import Crew
+from agents.placement.class_agents import AgentProcesses
 from agents.placement.launcher import ChildEnded
-from agents.placement.shared_processes import PROCESSES, SharedProcessLauncher, in_words, shares
+from agents.placement.shared_processes import PROCESSES, SharedProcessLauncher, shared_processes, sharing_notice
 from broker.server import BrokerSpec
 from scenarios.config.schema import Agent
 
@@ -26,18 +26,18 @@ def simulated(count: int, **arguments: Any) -> list[Agent]:
 
 def test_up_to_as_many_students_as_processes_have_their_own() -> None:
     found = agents(*simulated(PROCESSES))
-    assert shares(found, in_turn=False) == {}
-    assert in_words(found, in_turn=False) == []
+    assert shared_processes(found, in_turn=False) == {}
+    assert sharing_notice(found, in_turn=False) == []
 
 
 def test_more_students_share_so_many_processes_evenly() -> None:
     found = agents(*simulated(1000))
-    shared = shares(found, in_turn=False)
+    shared = shared_processes(found, in_turn=False)
     assert len(shared) == PROCESSES
     assert {len(names) for names in shared.values()} == {20}
     assert [name for names in shared.values() for name in names] == [f"s{n}" for n in range(1000)]
-    assert in_words(found, in_turn=False) == ["1,000 simulated students share 50 processes."]
-    assert {len(names) for names in shares(agents(*simulated(51)), in_turn=False).values()} == {1, 2}
+    assert sharing_notice(found, in_turn=False) == ["1,000 simulated students share 50 processes."]
+    assert {len(names) for names in shared_processes(agents(*simulated(51)), in_turn=False).values()} == {1, 2}
 
 
 def test_agents_that_are_not_simulated_or_end_their_process_have_their_own() -> None:
@@ -45,13 +45,13 @@ def test_agents_that_are_not_simulated_or_end_their_process_have_their_own() -> 
         Agent(name="far", engine="external"),
         Agent(name="ill", engine="simulated", engine_args={"crash_after": 3}),
     ]
-    shared = shares(agents(*simulated(60), *others), in_turn=False)
+    shared = shared_processes(agents(*simulated(60), *others), in_turn=False)
     assert not {"teacher", "far", "ill"} & {name for names in shared.values() for name in names}
-    assert shares(agents(*simulated(60, hang_after=2)), in_turn=False) == {}
+    assert shared_processes(agents(*simulated(60, hang_after=2)), in_turn=False) == {}
 
 
 def test_agents_that_take_turns_are_started_alone() -> None:
-    assert shares(agents(*simulated(60)), in_turn=True) == {}
+    assert shared_processes(agents(*simulated(60)), in_turn=True) == {}
 
 
 class Launcher:
@@ -76,11 +76,11 @@ class Launcher:
     def kill(self, name: str, why: str, pid: int) -> None:
         self.asked.append(("kill", name, why, pid))
 
-    def bring(self, name: str) -> None:
-        self.asked.append(("bring", name))
+    def start_child(self, name: str) -> None:
+        self.asked.append(("start_child", name))
 
-    def send_away(self, name: str) -> int:
-        self.asked.append(("send_away", name))
+    def stop_child(self, name: str) -> int:
+        self.asked.append(("stop_child", name))
         return 9
 
     def stop(self, grace_s: float) -> list[str]:
@@ -89,7 +89,7 @@ class Launcher:
     def starved(self, name: str) -> bool:
         return name == "simulated.1"
 
-    def last_words(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         return f"of {name}"
 
 
@@ -102,17 +102,17 @@ def test_a_shared_process_looks_like_one_process_for_each_of_its_agents() -> Non
     assert launcher.alive() == {"broker", "ada", "bob"}
     assert launcher.unkillable() == {"cyd"}
     assert launcher.starved("bob") and not launcher.starved("cyd")
-    assert launcher.last_words("ada") == "of simulated.1"
-    assert launcher.last_words("teacher") == "of teacher"
-    assert launcher.send_away("teacher") == 9
-    assert launcher.send_away("cyd") == 0, "others need its process"
+    assert launcher.last_error("ada") == "of simulated.1"
+    assert launcher.last_error("teacher") == "of teacher"
+    assert launcher.stop_child("teacher") == 9
+    assert launcher.stop_child("cyd") == 0, "others need its process"
     assert launcher.stop(1.0) == []
     launcher.start(["ada", "cyd", "teacher"])
     launcher.kill("bob", "it hangs", 7)
-    launcher.bring("bob")
+    launcher.start_child("bob")
     assert inner.asked == [
-        ("send_away", "teacher"), ("start", "simulated.2", "teacher"), ("kill", "simulated.1", "it hangs", 7),
-        ("bring", "simulated.1"),
+        ("stop_child", "teacher"), ("start", "simulated.2", "teacher"), ("kill", "simulated.1", "it hangs", 7),
+        ("start_child", "simulated.1"),
     ]  # fmt: skip
 
 
@@ -121,10 +121,10 @@ def test_the_launcher_of_a_class_has_the_broker_the_teacher_and_the_processes_of
     tmp_path: Path, students: int, processes: int
 ) -> None:
     broker = BrokerSpec(endpoint="ipc://x", gauges="ipc://y", heartbeat_s=1.0, stalled_s=1.0)
-    crew = Crew(
+    own = AgentProcesses(
         agents(*simulated(students)), {}, broker, run=tmp_path, answer_key=tmp_path / "key", seed=1, in_turn=False
     )
-    launcher: Any = crew.launcher("broker", broker, tmp_path, 0)
+    launcher: Any = own.launcher("broker", broker, tmp_path, 0)
     children = getattr(launcher, "_launcher", launcher)._children
     assert len(children) == processes
-    assert len(crew.own) == 1 + students
+    assert len(own.own) == 1 + students

@@ -16,7 +16,7 @@ SERVER = {"base_url": "https://api.openai.com/v1"}
 
 
 def found(*agents: Agent, machine: str = H100, rates: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    there = hardware.described([machine, "memory=2000", "cores=64"])
+    there = hardware.described_machine([machine, "memory=2000", "cores=64"])
     return process_speeds(resolve.resolve_agents(agents[0], agents[1:], there), there, rates)
 
 

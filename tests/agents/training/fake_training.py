@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.training.spec import Done, Refused, TrainingEvent, TrainingSpec, TrainingStep
+from agents.training.spec import TrainingAborted, TrainingDone, TrainingEvent, TrainingSpec, TrainingStep
 from broker import child_process
 
 
@@ -41,10 +41,10 @@ def train(spec: TrainingSpec) -> bool:
                 heard.write_text("." * (number - 1))
                 os.kill(os.getpid(), signal.SIGKILL)
             case "refuse":
-                tell(Refused(failed="the loss is not a number\nlower recipe.learning_rate"))
+                tell(TrainingAborted(failed="the loss is not a number\nlower recipe.learning_rate"))
                 return False
             case "done":
-                tell(Done(trained="d" * 64, folder=spec.out, pairs=3, too_long=1, steps=number, seconds=1.5))
+                tell(TrainingDone(trained="d" * 64, folder=spec.out, pairs=3, too_long=1, steps=number, seconds=1.5))
                 return True
             case _:
                 tell(TrainingStep(step=number, steps=len(words), loss=1 / number))

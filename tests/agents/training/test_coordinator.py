@@ -36,10 +36,10 @@ from broker.work_messages import (
     Trained,
     Usage,
 )
+from tests.agents.specs import BASE, agent_spec
 from tests.classes import WAIT_S
 
 TEACH = Teach(problem="1 + 1?", answer_form="number", sampling=Sampling())
-BASE = "b" * 64
 
 
 class Wire:
@@ -144,7 +144,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of a run, in which trainings do what their pairs say."""
 
     def start(spec: TrainingSpec, log: Path) -> subprocess.Popen[bytes]:
-        return child_process.spawn("tests.agents.training.fake_training", spec, env={}, log=log, listen=True)
+        return child_process.spawn("tests.agents.training.fake_training", spec, env={}, log=log, pipe_stdout=True)
 
     monkeypatch.setattr(process, "start", start)
     (tmp_path / "training").mkdir()
@@ -152,21 +152,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec(folder: Path, **changes: Any) -> AgentSpec:
-    base = AgentSpec(
-        name="ada",
-        pool="ada",
-        role="teacher",
-        endpoint="",
-        model="m",
-        weights=BASE,
-        engine="voice",
-        seed=0,
-        device="",
-        prompts="1",
-        weights_folder=str(folder / "weights"),
-        training_folder=str(folder / "training"),
-    )
-    return msgspec.structs.replace(base, **changes)
+    folders = {"weights_folder": str(folder / "weights"), "training_folder": str(folder / "training")}
+    return agent_spec(**folders | changes)
 
 
 def lesson(folder: Path, words: str, name: str = "pairs", **changes: Any) -> Train:
@@ -273,7 +260,7 @@ def test_a_late_engine_does_not_start_before_something_needs_it(folder: Path) ->
         trainings = [(id, lesson(folder, words, id)) for id, words in (("s", "step done"), ("t", "step step done"))]
         ask(wire, *trainings, ("a", TEACH))
 
-    _, wire, voice = work(spec(folder, late=True), script)
+    _, wire, voice = work(spec(folder, lazy_start=True), script)
     assert voice.log == ["start", "begin a", "end a", "stop"]
     assert wire.course == ["loading", "training", "loading", "training", "loading", "ready", "draining"]
     assert isinstance(wire.sent["s"], Trained) and isinstance(wire.sent["t"], Trained)
@@ -284,7 +271,7 @@ def test_a_late_engine_starts_once_for_all_that_need_it(folder: Path) -> None:
         assert voice.log == []
         ask(wire, *((id, TEACH) for id in "abc"))
 
-    _, wire, voice = work(spec(folder, late=True), script)
+    _, wire, voice = work(spec(folder, lazy_start=True), script)
     assert voice.log[:2] == ["start", "begin a"] and voice.log.count("start") == 1
     assert wire.course == ["loading", "ready", "draining"]
 
@@ -301,7 +288,7 @@ def test_a_late_engine_that_cannot_start_says_why_and_is_not_tried_again(folder:
         wire.say([("a", TEACH), ("b", TEACH)])
         assert tried.wait(WAIT_S)
 
-    code, wire, _ = work(spec(folder, late=True), script, Nowhere())
+    code, wire, _ = work(spec(folder, lazy_start=True), script, Nowhere())
     assert (code, wire.goodbye, wire.sent) == (child_process.NO_RESTART, "no such model", {})
 
 
@@ -482,7 +469,7 @@ def trained_by(folder: Path, **trainings: list[PreferencePair]) -> dict[str, Tra
 
 def test_a_simulated_teacher_gains_by_pairs_that_tell_good_from_bad_and_not_by_shuffled_ones(folder: Path) -> None:
     results = trained_by(folder, right=RIGHT, some=RIGHT[:5], shuffled=SHUFFLED)
-    gains = {name: trained_weights.simulated(folder / "weights" / r.trained).gain for name, r in results.items()}
+    gains = {name: trained_weights.read_simulated(folder / "weights" / r.trained).gain for name, r in results.items()}
     assert gains["right"] > 0.3 > gains["some"] > 0.03
     assert abs(gains["shuffled"]) < 0.15 < gains["right"]
     assert results["right"].pairs == len(RIGHT) and results["right"].steps == 3
@@ -516,7 +503,7 @@ def test_a_simulated_teacher_that_is_trained_further_keeps_what_it_had(folder: P
 
     result = simulated(folder, script).sent["again"]
     assert isinstance(result, Trained)
-    gains = [trained_weights.simulated(folder / "weights" / digest).gain for digest in (first, result.trained)]
+    gains = [trained_weights.read_simulated(folder / "weights" / digest).gain for digest in (first, result.trained)]
     assert gains[1] == pytest.approx(2 * gains[0])
     assert json.loads((folder / "weights" / first / "simulated.json").read_text())["base"] == BASE
 

@@ -1,6 +1,6 @@
 import pytest
 
-from agents.training.estimate import estimate, lower
+from agents.training.estimate import estimate, memory_advice
 from broker.work_messages import Recipe
 
 SMOLLM2 = 134.5e6
@@ -29,4 +29,4 @@ def test_time_grows_with_pairs_and_epochs_and_memory_with_tokens_but_not_with_th
 
 
 def test_where_memory_is_short_it_is_said_what_to_lower() -> None:
-    assert "lora: true" in lower(Recipe(lora=False)) and "max_tokens (it is 1024)" in lower(Recipe())
+    assert "lora: true" in memory_advice(Recipe(lora=False)) and "max_tokens (it is 1024)" in memory_advice(Recipe())

@@ -14,21 +14,15 @@ from agents.models import weights
 from agents.training import checkpoints
 from agents.training.__main__ import explain
 from agents.training.run import train
-from agents.training.spec import Done, TrainingEvent, TrainingFailed, TrainingSpec, TrainingStep
+from agents.training.spec import TrainingDone, TrainingEvent, TrainingFailed, TrainingSpec, TrainingStep
 from tests.agents.training.training_at_hand import line, model, spec, write
 
+pytestmark = pytest.mark.usefixtures("on_cpu")
 COMPLETE = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LBT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("LBT_DEVICE", "cpu")
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "PATIENCE", 0)
 
 
@@ -293,7 +287,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_training_goes_on_later(
     assert "no space left" in explain(caught.value, told).failed and not explain(caught.value, told).for_good
     assert not list(Path(told.out).iterdir())
     said: list[TrainingEvent] = []
-    assert isinstance(train(told, said.append), Done)
+    assert isinstance(train(told, said.append), TrainingDone)
     assert steps_of(said)[0] >= 1
 
 

@@ -34,9 +34,17 @@ def foreseen(
     bfloat16: bool = True,
     **more: Any,
 ) -> TrainingForecast | None:
-    there = msgspec.structs.replace(hardware.described(machine.split()), bfloat16=bfloat16)
+    there = msgspec.structs.replace(hardware.described_machine(machine.split()), bfloat16=bfloat16)
     agents = resolve.resolve_agents(more.pop("teacher", TEACHER), [STUDENT], there, in_turn=in_turn, workloads=ASKED)
     return forecast(agents, recipe, trainings=3, pairs=16, tokens_per_pair=400, machine=there, in_turn=in_turn)
+
+
+def test_int8_hides_a_training_of_all_weights_and_not_an_adapter() -> None:
+    quantized = msgspec.structs.replace(TEACHER, engine_args={"quantization": "int8"})
+    assert foreseen("memory=64 cores=2", Recipe(lora=True), teacher=quantized)
+    with pytest.raises(EngineStartError, match=r"less than a step of int8.*\n.*lora: true") as caught:
+        foreseen("memory=64 cores=2", Recipe(lora=False), teacher=quantized)
+    assert (caught.value.agent, caught.value.key) == ("teacher", ("engine_args", "quantization"))
 
 
 def test_memory_and_time_are_said_in_a_sentence() -> None:
@@ -123,7 +131,7 @@ def test_on_a_gpu_the_teachers_share_of_it_counts() -> None:
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_a_gpu_that_serves_one_process_trains_no_teacher_beside_its_engine(engine: str) -> None:
     gpus = (hardware.Gpu("0", "H100", 80_000, exclusive=True), hardware.Gpu("1", "H100", 80_000))
-    there = msgspec.structs.replace(hardware.described(["memory=64"]), gpus=gpus)
+    there = msgspec.structs.replace(hardware.described_machine(["memory=64"]), gpus=gpus)
     agents = resolve.resolve_agents(msgspec.structs.replace(TEACHER, gpu=0, engine=engine), [STUDENT], there)
     asked: dict[str, Any] = {"trainings": 1, "pairs": 16, "tokens_per_pair": 400, "machine": there}
     if engine == "vllm":
@@ -139,7 +147,7 @@ def test_a_simulated_teacher_takes_nothing() -> None:
 
 def test_a_teacher_at_a_server_cannot_be_trained() -> None:
     teacher = Agent(name="teacher", model="gpt", engine="openai", engine_args={"base_url": "http://127.0.0.1:9/v1"})
-    agents = resolve.resolve_agents(teacher, [], hardware.described(["memory=24"]))
+    agents = resolve.resolve_agents(teacher, [], hardware.described_machine(["memory=24"]))
     with pytest.raises(EngineStartError, match="cannot be trained"):
         forecast(agents, Recipe(), trainings=1, pairs=1, tokens_per_pair=1)
 
@@ -168,6 +176,6 @@ def test_a_teacher_that_cannot_be_trained_for_its_tokenizer_is_refused_with_the_
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token": None, "pad_token": None}))
     teacher = Agent(name="teacher", model=str(folder), engine="transformers")
-    agents = resolve.resolve_agents(teacher, [], hardware.described(["memory=64"]))
+    agents = resolve.resolve_agents(teacher, [], hardware.described_machine(["memory=64"]))
     with pytest.raises(EngineStartError, match="a training needs a pad_token"):
         forecast(agents, Recipe(), trainings=1, pairs=1, tokens_per_pair=100)

@@ -11,20 +11,11 @@ import msgspec
 import pytest
 
 from agents.training import process as training_process
-from agents.training.spec import Done, Refused, TrainingEvent, TrainingSpec, TrainingStep
-from broker.child_process import NO_RESTART
-from tests.agents.training.training_at_hand import line, model, spec, write
+from agents.training.spec import TrainingAborted, TrainingDone, TrainingEvent, TrainingSpec, TrainingStep
+from broker import child_process
+from tests.agents.training.training_at_hand import line, spec, write
 
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LBT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("LBT_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 def run(told: TrainingSpec, tmp_path: Path, kill_at: int = -1) -> tuple[list[TrainingEvent], int]:
@@ -47,27 +38,27 @@ def test_a_training_killed_in_the_middle_says_so_and_goes_on_when_started_again(
     told = spec(tmp_path, tiny, pairs=pairs, recipe={"batch": 1, "epochs": 15})
     said, code = run(told, tmp_path, kill_at=2)
     assert code == -signal.SIGKILL
-    assert isinstance(said[-1], Refused) and "killed" in said[-1].failed and not said[-1].for_good
+    assert isinstance(said[-1], TrainingAborted) and "killed" in said[-1].failed and not said[-1].for_good
     assert not list(Path(told.out).iterdir())
     process = training_process.start(told, tmp_path / "log")
     said = list(training_process.events(process, keep=lambda: True))
-    assert isinstance(said[-1], Done) and process.poll() is None
+    assert isinstance(said[-1], TrainingDone) and process.poll() is None
     steps = [each.step for each in said if isinstance(each, TrainingStep)]
     assert steps[0] >= 1 and steps == list(range(steps[0], 31))
     assert [each.name for each in Path(told.out).iterdir()] == [said[-1].trained]
 
     # The same process takes the next training; what it did before makes no difference to what comes of it.
-    training_process.start_next(process, msgspec.structs.replace(told, work=str(tmp_path / "again")))
+    child_process.send(process, msgspec.structs.replace(told, work=str(tmp_path / "again")))
     again = list(training_process.events(process))
-    assert isinstance(again[-1], Done) and again[-1].trained == said[-1].trained
+    assert isinstance(again[-1], TrainingDone) and again[-1].trained == said[-1].trained
     assert [each.step for each in again if isinstance(each, TrainingStep)] == list(range(31))
     assert process.returncode == 0
 
 
 def test_what_cannot_be_trained_is_told_in_a_line_and_not_tried_again(tiny: Path, tmp_path: Path) -> None:
     said, code = run(spec(tmp_path, tiny, pairs=write(tmp_path / "none.jsonl", [])), tmp_path)
-    assert code == NO_RESTART
-    assert said == [Refused(failed="no pair to train on: the file of preference pairs is empty", for_good=True)]
+    assert code == child_process.NO_RESTART
+    assert said == [TrainingAborted(failed="no pair to train on: the file of preference pairs is empty", for_good=True)]
     assert "no pair to train on" in (tmp_path / "log").read_text()
 
 

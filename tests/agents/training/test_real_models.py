@@ -15,13 +15,13 @@ import torch
 import transformers
 
 from agents import prompts
-from agents.engines.base import Completion, Settings
+from agents.engines.base import Completion, EngineSettings
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import LOCAL, chat_of, pick_dtype
 from agents.models import weights
 from agents.training import process
 from agents.training.pairs import encode
-from agents.training.spec import Done, TrainingSpec
+from agents.training.spec import TrainingDone, TrainingSpec
 from broker.protocol import digest
 from broker.work_messages import PreferencePair, Recipe, Sampling, Teach
 from tests.agents.training import training_at_hand
@@ -51,7 +51,7 @@ def answers(folder: Path, asked: Sequence[str], temperature: float) -> list[Comp
     sampling = Sampling(temperature=temperature, max_tokens=MAX_TOKENS)
 
     async def main() -> list[Completion]:
-        engine = TransformersEngine(Settings(model="", folder=folder, capacity=16, threads=1))
+        engine = TransformersEngine(EngineSettings(model="", folder=folder, capacity=16, threads=1))
         await engine.start(lambda request_id, tokens: None)
         try:
             requests = [Teach(problem=each, answer_form="number", sampling=sampling) for each in asked]
@@ -107,7 +107,7 @@ def marked(said: Sequence[Completion]) -> float:
     return sum(each.text.rstrip().endswith(MARK) for each in said) / len(said)
 
 
-def learn(base: Path, tmp_path: Path, pairs: Sequence[PreferencePair], recipe: Recipe) -> Done:
+def learn(base: Path, tmp_path: Path, pairs: Sequence[PreferencePair], recipe: Recipe) -> TrainingDone:
     file = training_at_hand.write(tmp_path / "pairs.jsonl", [training_at_hand.plain(pair) for pair in pairs])
     told = TrainingSpec(
         folder=str(base),
@@ -118,7 +118,7 @@ def learn(base: Path, tmp_path: Path, pairs: Sequence[PreferencePair], recipe: R
         work=str(tmp_path / "work"),
     )
     last = list(process.events(process.start(told, tmp_path / "log")))[-1]
-    assert isinstance(last, Done), last
+    assert isinstance(last, TrainingDone), last
     return last
 
 

@@ -118,7 +118,7 @@ def test_an_override_can_correct_a_mistake_in_the_file(path: Path) -> None:
 NAME = "a name (a small letter, then at most 31 small letters, digits, - or _)"
 AGENT_KEYS = (
     "name, model, engine, gpu, persona, replicas, capacity, dtype, max_context, memory_share, thoughts, engine_args, "
-    "elsewhere, resources, copies, sampling"
+    "elsewhere, resources, copies, sampling; an argument of its engine belongs in engine_args"
 )
 
 REPLACED = [
@@ -203,6 +203,14 @@ REPLACED = [
      "good.yaml:8: teacher.max_context (ada): 200 tokens leave no room: lesson.sampling.max_tokens is 200"),
     ("model: m", "engine_args: 5",
      "good.yaml:8: teacher.engine_args (ada): needs a section with keys of its own, has 5"),
+    ("model: m", "resources: two CPUs",
+     "good.yaml:8: teacher.resources (ada): needs {NAME: VALUE}, each value a number, above 0, has 'two CPUs'"),
+    ("model: m", "resources: {CPU: 2, fpga: some}",
+     "good.yaml:8: teacher.resources.fpga (ada): needs a number, above 0, has 'some'"),
+    ("model: m", "resources: {CPU: 0}", "good.yaml:8: teacher.resources.CPU (ada): needs a number, above 0, has 0"),
+    ("model: m", "resources: {memory: 2e9}",
+     "good.yaml:8: teacher.resources.memory (ada): needs a number, above 0, has '2e9'; YAML reads 2e9 as text: "
+     "write 2000000000"),
     ("seed: 7", "broker: {address: 'tcp://*:99'}",
      "good.yaml:2: broker.address: needs ipc or tcp://HOST:PORT, the port from 1 to 65534, has 'tcp://*:99'"),
     ("seed: 7", "broker: {address: 'tcp://host:70000'}",
@@ -413,7 +421,7 @@ def test_files_that_are_no_scenario_at_all(path: Path) -> None:
     assert error_of(path, "# nothing but words\n") == empty
     assert error_of(path, "- a\n- b\n") == "good.yaml: needs sections (key: value), has a list"
     assert error_of(path, "hello") == "good.yaml: needs sections (key: value), has 'hello'"
-    assert error_of(path, b"name: x\nseed: \xff\n") == "good.yaml:2: not UTF-8 text"
+    assert error_of(path, b"name: x\nseed: \xff\n") == "good.yaml:2: not UTF-8 text; save the file as UTF-8"
     assert error_of(path, "a: 1\n---\nb: 2\n") == "good.yaml:2: not YAML: but found another document"
     assert error_of(path, "a" * 1_000_001) == "good.yaml: larger than 1000000 bytes; that is not a scenario"
 

@@ -1,6 +1,7 @@
 """The page about scenario files says what the schema says."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -49,7 +50,8 @@ def test_every_docstring_under_a_field_stands_on_the_page() -> None:
         (str | None, "text"),
         (schema.EngineName, "auto, external, openai, simulated, transformers or vllm"),
         (tuple[int, ...], "a list, each a whole number"),
-        (dict[str, int], "a section with keys of its own"),
+        (dict[str, Any], "a section with keys of its own"),
+        (dict[str, section.Seconds], "{NAME: VALUE}, each value a number, above 0"),
         (object, "any value"),
     ],
 )

@@ -8,9 +8,10 @@ from broker.work_messages import Reflect, Revise
 from scenarios.config.iterate_schema import Iterate as Section
 from scenarios.config.iterate_schema import LabelledTask
 from scenarios.config.schema import Agent, Scenario
-from scenarios.levels.base import FeedbackDue, Request, Result, RoundNews, Setup
+from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.iterate.level import IterateLevel
 from scenarios.tasks.problems import Bank, Labelled, Problem
+from tests.scenarios.levels import played
 
 STUDENTS = ("ada", "bob")
 SMALL: dict[str, Any] = {
@@ -90,8 +91,8 @@ def able(request: Request) -> Result:
     return Result(request.id, "hm", draw.choice(("yes", "no")), False)
 
 
-class Played:
-    """A level played to its end."""
+class Played(played.Played[IterateLevel]):
+    """A level played to its end, or until it has `most` results."""
 
     def __init__(
         self,
@@ -100,30 +101,7 @@ class Played:
         order: random.Random | None = None,
         most: int = 100_000,
     ) -> None:
-        self.level = one
-        self.asked: dict[str, Request] = {}
-        self.results: dict[str, Result] = {}
-        self.messages: dict[str, object] = {}
-        self.told: list[FeedbackDue] = []
-        self.news: list[RoundNews] = []
-        step = one.begin()
-        waiting: list[Request] = []
-        while True:
-            for request in step.requests:
-                assert request.id not in self.asked, "asked twice"
-                self.asked[request.id] = request
-            waiting += step.requests
-            self.told += step.feedback
-            self.news += step.news
-            if not waiting or len(self.results) >= most:
-                break
-            request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-            self.messages[request.id] = one.message(request, lambda id: self.results[id].text)
-            self.results[request.id] = say(request)
-            step = one.receive(self.results[request.id])
-
-    def of(self, *stages: str) -> list[Request]:
-        return [request for request in self.asked.values() if request.stage in stages]
+        super().__init__(one, say, order, most)
 
     @property
     def reflections(self) -> list[Reflect]:

@@ -2,17 +2,13 @@ from msgspec.structs import replace
 
 from broker.protocol import digest
 from broker.work_messages import Sampling
-from scenarios.config.schema import Agent, Scenario, StudentSampling, Task
+from scenarios.config.schema import Agent, StudentSampling
 from scenarios.levels.asker import Asker
 from scenarios.levels.base import Request, Setup
 from scenarios.tasks.problems import Bank
+from tests.scenarios.levels.played import small_scenario
 
-SCENARIO = Scenario(
-    name="test",
-    task=Task(family="x"),
-    teacher=Agent(name="teacher"),
-    students=(Agent(name="ada"), Agent(name="bob"), Agent(name="cy")),
-)
+SCENARIO = small_scenario(("ada", "bob", "cy"))
 ANSWERERS = {"teacher": "t", "ada": "same", "bob": "other", "cy": "same"}
 
 

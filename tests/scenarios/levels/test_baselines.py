@@ -9,36 +9,26 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.work_messages import Examine, Judge, Sampling
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.scoring.baselines import has_baselines, majority_alone, rating_scores, universal
 from scenarios.scoring.lbt import Sheet
-from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+from tests.scenarios.levels import played
+from tests.scenarios.levels.played import Played, bank, small_scenario
 
-SCENARIO = Scenario(
-    name="test",
-    task=Task(family="x"),
-    teacher=Agent(name="teacher"),
-    students=(Agent(name="ada"), Agent(name="bob"), Agent(name="bob2")),
+SCENARIO = small_scenario(
+    ("ada", "bob", "bob2"),
     lesson=Lesson(rationales=4),
     exam=Exam(problems=1, repeats=3),
     baselines=("students_alone", "self_evaluation", "universal"),
 )
 PLAIN = replace(SCENARIO, baselines=())
-BANK = Bank(
-    "made up",
-    tuple(
-        ProblemGroup(Problem(f"tp{n}", f"TP {n}", "1", "number"), (Problem(f"ep{n}", f"EP {n}", "2", "number"),))
-        for n in range(2)
-    ),
-    (),
-)
-ANSWERERS = {"teacher": "is teacher", "ada": "is ada", "bob": "is bob", "bob2": "is bob"}
+ANSWERERS = played.ANSWERERS | {"bob2": "is bob"}
 
 
 def level(scenario: Scenario = SCENARIO) -> ObserveLevel:
-    return ObserveLevel(Setup(scenario, BANK, ANSWERERS))
+    return ObserveLevel(Setup(scenario, bank(eps=1), ANSWERERS))
 
 
 def answer(request: Request, failed: str = "") -> Result:
@@ -53,15 +43,7 @@ def answer(request: Request, failed: str = "") -> Result:
 
 
 def play(one: ObserveLevel, order: random.Random | None = None, failed: str = "") -> dict[str, Request]:
-    """Answer everything that is due; returns what was asked."""
-    waiting, asked = list(one.begin().requests), {}
-    while waiting:
-        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-        assert request.id not in asked
-        asked[request.id] = request
-        waiting += one.receive(answer(request, failed)).requests
-    assert one.finished
-    return asked
+    return Played(one, lambda request: answer(request, failed), order).asked
 
 
 def equal(a: str, b: str, form: str) -> bool:
@@ -108,11 +90,13 @@ def test_a_student_alone_sees_the_problem_and_a_judge_the_rationales_and_neither
     alone = next(request for request in asked if request.stage == "alone")
     message = one.message(alone, lambda id: f"text of {id}")
     assert isinstance(message, Examine)
-    assert (message.problem, message.material) == ("TP 0", ())
+    assert (message.problem, message.material) == ("What is 0 and 0?", ())
     rate = next(request for request in asked if request.stage == "rate")
     judged = one.message(rate, lambda id: f"text of {id}")
-    assert judged == Judge(problem="TP 0", solutions=(f"text of {rate.tr}",), sampling=SCENARIO.lesson.sampling)
-    shown = one.message(next(r for r in asked if r.stage == "universal" and r.tp == "tp0"), lambda id: id)
+    assert judged == Judge(
+        problem="What is 0 and 0?", solutions=(f"text of {rate.tr}",), sampling=SCENARIO.lesson.sampling
+    )
+    shown = one.message(next(r for r in asked if r.stage == "universal" and r.tp == "tp0/0"), lambda id: id)
     assert isinstance(shown, Judge)
     assert shown.solutions == tuple(r.id for r in one.outcome().lessons[0].rationales if r.answer is not None)
     assert shown.sampling.temperature == 0

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agents import handlers
-from agents.engines.base import Settings
+from agents.engines.base import EngineSettings
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import write_answer_key
 from broker.work_messages import Examine, Teach
@@ -47,7 +47,7 @@ def held(scenario: Scenario, folder: Path) -> tuple[TeachingProblemRecord, ...]:
 
     def engine(args: Mapping[str, Any]) -> SimulatedEngine:
         options = {**args, "answer_key": str(key), "tokens_per_second": 1e9, "unparsable_rate": 0}
-        return SimulatedEngine(Settings("simulated", None, 0, 1, options=options))
+        return SimulatedEngine(EngineSettings("simulated", None, 0, 1, options=options))
 
     async def answered(request: Request, texts: dict[str, str]) -> Result:
         message = level.message(request, texts.__getitem__)

@@ -4,26 +4,23 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.work_messages import Ask, Examine, Exchange, Explain
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.records.observe import ExamCost, ExplanationCost
 from scenarios.records.observe import TeachingProblemRecord as LessonOutcome
 from scenarios.session.plan import order
 from scenarios.session.request_counts import count, counts
-from tests.scenarios.levels.test_rewrite import bank
-
-STUDENTS = ("ada", "bob")
+from tests.scenarios.levels.played import STUDENTS, Played, bank, small_scenario
 
 
 def scenario(questions: int = 1) -> Scenario:
-    return Scenario(
-        name="test",
+    return small_scenario(
         seed=3,
         task=Task(family="gsm_symbolic", problems=2),
-        teacher=Agent(name="teacher"),
-        students=tuple(Agent(name=name) for name in STUDENTS),
         lesson=Lesson(rationales=4),
         exam=Exam(problems=2, repeats=2, questions=questions),
     )
@@ -42,35 +39,6 @@ def answer(request: Request) -> Result:
         return Result(request.id, text, None, False, failed="engine" * (draw.random() < 0.1), completion_tokens=7)
     text = f"way {draw.randrange(3)} of {request.tp}" if request.kind == "Teach" else f"said {request.id}"
     return Result(request.id, text, str(draw.randrange(3)), draw.random() < 0.5, completion_tokens=5)
-
-
-class Played:
-    """Everything answered, in the order it came or in a random one."""
-
-    def __init__(self, one: ObserveLevel, order: random.Random | None = None) -> None:
-        self.asked: dict[str, Request] = {}
-        self.results: dict[str, Result] = {}
-        self.messages: dict[str, object] = {}
-        self.told = 0
-        self.totals = []
-        step = one.begin()
-        waiting: list[Request] = []
-        while True:
-            for request in step.requests:
-                assert request.id not in self.asked, "asked twice"
-                self.asked[request.id] = request
-            waiting += step.requests
-            self.told += len(step.feedback)
-            self.totals.append(dict(one.totals()))
-            if not waiting:
-                break
-            request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-            self.messages[request.id] = one.message(request, lambda id: self.results[id].text)
-            self.results[request.id] = answer(request)
-            step = one.receive(self.results[request.id])
-
-    def of(self, *kinds: str) -> list[Request]:
-        return [request for request in self.asked.values() if request.kind in kinds]
 
 
 def lessons(one: ObserveLevel) -> tuple[LessonOutcome, ...]:
@@ -145,6 +113,53 @@ def test_the_same_question_about_the_same_rationale_is_answered_once() -> None:
     assert {r.to for r in one.receive(Result(explain.id, "So.", None, False)).requests} == set(STUDENTS)
 
 
+def test_the_costs_of_a_shared_answer_do_not_depend_on_who_asked_first() -> None:
+    def record(*students: str) -> LessonOutcome:
+        one = level()
+        asking = {request.to: request for request in taught(one)}
+        for name in students:
+            for due in one.receive(Result(asking[name].id, "Why?", None, False, completion_tokens=2)).requests:
+                if due.kind == "Explain":
+                    one.receive(Result(due.id, "So.", None, False, completion_tokens=7, prompt_tokens=5))
+        return lessons(one)[0]
+
+    found = record("ada", "bob")
+    assert found == record("bob", "ada")
+    assert found.exam_costs == (ExamCost("ada", 0, 2), ExamCost("bob", 0, 2))
+    assert found.explanation_costs == (ExplanationCost(("ada", "bob"), 5, 7),)
+
+
+def test_every_line_up_pays_once_for_each_answer_that_it_uses() -> None:
+    def alike_about_one_tp(request: Request) -> Result:
+        result = answer(request)
+        return replace(result, text="why?") if request.kind == "Ask" and request.tp == "tp0/0" else result
+
+    one = level()
+    played = Played(one, alike_about_one_tp)
+    came = {r.id for r in played.asked.values() if not played.results[r.id].failed}
+    for lesson in lessons(one):
+        for students in ((), ("ada",), ("bob",), STUDENTS):
+            own = {r.id for r in played.of("ask", "exam") if r.tp == lesson.tp and r.to in students}
+            for asking in (r for r in played.of("ask") if r.id in own and played.results[r.id].text.strip()):
+                own |= {
+                    r.id
+                    for r in played.of("explain")
+                    if (r.tp, r.tr) == (asking.tp, asking.tr)
+                    and _question_of(played, r) == played.results[asking.id].text
+                }
+            tokens = sum(played.results[id].completion_tokens for id in own & came)
+            assert lesson.exam_cost(students).completion_tokens == tokens
+        assert lesson.exam_cost(STUDENTS).completion_tokens == lesson.exam_tokens
+    shared = [cost for lesson in lessons(one) for cost in lesson.explanation_costs if cost.students == STUDENTS]
+    assert shared, "some answers serve both students"
+
+
+def _question_of(played: Played[ObserveLevel], request: Request) -> str:
+    message = played.messages[request.id]
+    assert isinstance(message, Explain)
+    return message.question
+
+
 def test_identical_students_ask_different_questions() -> None:
     for_ada, for_bob = taught(level(identical=True))
     assert (for_ada.repeat, for_bob.repeat) == (0, 1)
@@ -152,28 +167,28 @@ def test_identical_students_ask_different_questions() -> None:
 
 def test_the_class_ends_with_everything_asked_once_and_its_totals_right() -> None:
     one = level()
-    played = Played(one)
+    played = Played(one, answer)
     assert one.finished
     stages = [request.stage for request in played.asked.values()]
     assert played.totals[-1] == {stage: stages.count(stage) for stage in played.totals[-1]}
     for stage in ("ask", "explain", "exam"):
         counted = [totals[stage] for totals in played.totals]
         assert counted == sorted(counted, reverse=True)
-    came = sum(not played.results[r.id].failed for r in played.of("Ask", "Explain"))
+    came = sum(not played.results[r.id].failed for r in played.of("ask", "explain"))
     seen = {r.material: r.talks for lesson in lessons(one) for r in lesson.rationales}
     assert sum(seen.values()) == came
-    tokens = sum(not played.results[r.id].failed for r in played.of("Ask", "Explain")) * 7
-    assert sum(lesson.exam_tokens for lesson in lessons(one)) == tokens + 5 * len(played.of("Examine"))
+    tokens = came * 7
+    assert sum(lesson.exam_tokens for lesson in lessons(one)) == tokens + 5 * len(played.of("exam"))
 
 
 @settings(max_examples=40)
 @given(st.integers(), st.booleans())
 def test_the_order_of_arrival_decides_nothing(seed: int, identical: bool) -> None:
     straight, mixed = level(identical=identical), level(identical=identical)
-    first, second = Played(straight), Played(mixed, random.Random(seed))
+    first, second = Played(straight, answer), Played(mixed, answer, random.Random(seed))
     assert set(first.asked) == set(second.asked)
     assert straight.outcome() == mixed.outcome()
-    assert first.told == second.told
+    assert len(first.feedback) == len(second.feedback)
     assert {id: repr(m) for id, m in first.messages.items()} == {id: repr(m) for id, m in second.messages.items()}
 
 
@@ -183,7 +198,7 @@ def test_a_failed_question_is_retried_as_a_new_repeat() -> None:
 
 
 def test_no_message_holds_a_gold_answer() -> None:
-    assert not any("gold-" in repr(message) for message in Played(level()).messages.values())
+    assert not any("gold-" in repr(message) for message in Played(level(), answer).messages.values())
 
 
 def test_the_plan_counts_questions_and_answers() -> None:

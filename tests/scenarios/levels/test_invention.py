@@ -10,24 +10,21 @@ from msgspec.structs import replace
 
 from broker.work_messages import Examine, Invent, Sampling
 from scenarios.config.invention_schema import Invention
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, Request, Result, Setup
 from scenarios.records.observe import TeachingProblemRecord
 from scenarios.scoring.equal_cost import affordable
 from scenarios.scoring.lbt import Sheet
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+from tests.scenarios.levels.played import ANSWERERS, Played, small_scenario
 
-SCENARIO = Scenario(
-    name="test",
+SCENARIO = small_scenario(
     task=Task(family="x", problems=2),
-    teacher=Agent(name="teacher"),
-    students=(Agent(name="ada"), Agent(name="bob")),
     lesson=Lesson(rationales=3),
     exam=Exam(maker="invented", problems=2, invent=Invention(candidates=5, answers=3)),
 )
 BANK = Bank("made up", tuple(ProblemGroup(Problem(f"tp{n}", f"TP {n} of 7", "1", "number"), ()) for n in range(2)), ())
-ANSWERERS = {"teacher": "is teacher", "ada": "is ada", "bob": "is bob"}
 TEXTS = ("How many are 2 and 3?", "", "How many are 2 and 3?!", "Say 10 less 4.", "Say 20 less 5.")
 """What a writer writes, by repeat: the second is empty, the third a near duplicate of the first."""
 
@@ -50,25 +47,13 @@ def answer(request: Request, texts: tuple[str, ...] = TEXTS) -> Result:
     return Result(request.id, text, said, said == "1", prompt_tokens=50, completion_tokens=7)
 
 
-def play(level: Level, order: random.Random | None = None) -> dict[str, Request]:
-    """Answer everything that is due; returns what was asked."""
-    waiting, asked = list(level.begin().requests), {}
-    while waiting:
-        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-        assert request.id not in asked
-        asked[request.id] = request
-        waiting += level.receive(answer(request)).requests
-    assert level.finished
-    return asked
-
-
 def records(level: Level) -> tuple[TeachingProblemRecord, ...]:
     return level.outcome().lessons
 
 
 def test_every_candidate_is_asked_for_and_only_usable_ones_are_answered() -> None:
     level = sequence.make(setup())
-    asked = play(level)
+    asked = Played(level, answer).asked
     stages = Counter(request.stage for request in asked.values())
     assert (stages["invent"], stages["agree"]) == (2 * 5, 2 * 3 * 3)
     assert level.totals()["agree"] == 2 * 3 * 3
@@ -79,7 +64,7 @@ def test_every_candidate_is_asked_for_and_only_usable_ones_are_answered() -> Non
 
 def test_the_first_accepted_candidates_are_the_exam_with_the_agreed_answer() -> None:
     level = sequence.make(setup())
-    asked = play(level)
+    asked = Played(level, answer).asked
     groups = level.outcome().invented
     assert [[ep.id for ep in group.eps] for group in groups] == [
         [f"tp{n}/ep/invented-1", f"tp{n}/ep/invented-4"] for n in range(2)
@@ -106,22 +91,19 @@ def test_every_exam_problem_is_announced_with_its_gold_answer_before_its_first_e
 @given(order=st.randoms(use_true_random=False))
 def test_the_order_of_arrival_decides_nothing(order: random.Random) -> None:
     one, other = sequence.make(setup()), sequence.make(setup())
-    assert play(one).keys() == play(other, order).keys()
+    assert Played(one, answer).asked.keys() == Played(other, answer, order).asked.keys()
     assert one.outcome() == other.outcome()
 
 
 def alone(scenario: Scenario, texts: tuple[str, ...], said: tuple[str, ...]) -> tuple[Level, dict[str, Request]]:
     """A class whose writer gives these texts, and these answers by repeat."""
-    level = sequence.make(setup(scenario))
-    waiting, asked = list(level.begin().requests), {}
-    while waiting:
-        request = waiting.pop(0)
-        asked[request.id] = request
+
+    def say(request: Request) -> Result:
         result = answer(request, texts)
-        if request.stage == "agree":
-            result = replace(result, answer=said[request.repeat] or None)
-        waiting += level.receive(result).requests
-    return level, asked
+        return replace(result, answer=said[request.repeat] or None) if request.stage == "agree" else result
+
+    played = Played(sequence.make(setup(scenario)), say)
+    return played.level, played.asked
 
 
 @pytest.mark.parametrize(
@@ -182,7 +164,7 @@ def test_a_writer_sees_the_problem_and_answers_without_material() -> None:
 
 def test_a_student_may_write_and_draws_as_in_its_exams() -> None:
     exam = replace(SCENARIO.exam, invent=Invention(by="bob", candidates=5, answers=3), sampling=Sampling(max_tokens=90))
-    asked = play(sequence.make(setup(replace(SCENARIO, exam=exam))))
+    asked = Played(sequence.make(setup(replace(SCENARIO, exam=exam))), answer).asked
     written = [request for request in asked.values() if request.stage in ("invent", "agree")]
     assert {(request.to, request.sampling.max_tokens) for request in written} == {("bob", 90)}
 
@@ -196,7 +178,7 @@ def test_a_failed_candidate_that_is_asked_again_is_another_draw() -> None:
 
 def test_what_the_exam_problems_took_is_part_of_the_cost_of_m1() -> None:
     level = sequence.make(setup())
-    play(level)
+    Played(level, answer)
     (lesson, _) = records(level)
     assert lesson.tokens_of_exam_maker.completion_tokens == 7 * (5 + 9)
     assert lesson.tokens_of_exam_maker.prompt_tokens == 50 * (5 + 9)

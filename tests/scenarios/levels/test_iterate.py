@@ -389,9 +389,9 @@ def test_a_round_records_which_items_each_student_answered_right() -> None:
 def test_the_teacher_gets_feedback_on_its_sets() -> None:
     played = Played(level(), able)
     taught = {key for round in course(played.level).rounds for key in round.taught}
-    assert {told.feedback.about for told in played.told} == taught
-    assert {told.to for told in played.told} == {"teacher"}
-    assert all(set(told.feedback.lbt_scores) == set(STUDENTS) for told in played.told)
+    assert {told.feedback.about for told in played.feedback} == taught
+    assert {told.to for told in played.feedback} == {"teacher"}
+    assert all(set(told.feedback.lbt_scores) == set(STUDENTS) for told in played.feedback)
 
 
 def test_a_bank_without_labelled_items_is_refused() -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from broker.protocol import digest
 from broker.work_messages import PreferencePair, Recipe, Sampling, Train
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.config.schema import Learn as LearnSection
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, MessageWithFile, Outcome, Request, Result, Setup
@@ -19,24 +19,21 @@ from scenarios.levels.learn.level import LearnLevel
 from scenarios.levels.learn.trainings import Trainings
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.replay import replay
+from scenarios.levels.results import result_of
 from scenarios.records.learn import LearnRoundRecord
 from scenarios.store.rows import Record
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels import iterated
+from tests.scenarios.levels.played import ANSWERERS, small_scenario
 
-STUDENTS = ("ada", "bob")
-ANSWERERS = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
 LEARN = LearnSection(held_out=2, samples=2, rationales=1)
 
 
 def scenario(level: object = 2, **learn: object) -> Scenario:
-    return Scenario(
-        name="test",
-        level=level,  # type: ignore[arg-type]
+    return small_scenario(
+        level=level,
         seed=3,
         task=Task(family="x", problems=3),
-        teacher=Agent(name="teacher"),
-        students=tuple(Agent(name=name) for name in STUDENTS),
         lesson=Lesson(rationales=4),
         exam=Exam(problems=2),
         learn=replace(LEARN, **learn),
@@ -103,8 +100,20 @@ class Class:
                     assert all(new.id != one.id for one in due), "asked twice"
                     due.append(new)
                 else:
-                    more += level.receive(as_result(known)).requests
+                    more += level.receive(result_of(known)).requests
         return level.outcome()
+
+    def fail_first_training(self) -> list[str]:
+        """Let the first training fail; returns the list that its request id will be in."""
+        failed: list[str] = []
+
+        def fails(request: Request) -> bool:
+            if request.kind == "Train" and not failed:
+                failed.append(request.id)
+            return request.id in failed
+
+        self.fails = fails
+        return failed
 
     def text(self, id: str) -> str:
         return self.records[id].text
@@ -123,13 +132,6 @@ def record(request: Request, result: Result) -> Record:
         correct=result.correct,
         completion_tokens=result.completion_tokens,
         score=result.score,
-    )
-
-
-def as_result(one: Record) -> Result:
-    score = one.score
-    return Result(
-        one.request_id, one.text, one.answer, bool(one.correct), one.failed, one.completion_tokens, score=score
     )
 
 
@@ -273,14 +275,7 @@ def test_every_arm_is_trained_with_every_seed() -> None:
 
 def test_if_the_training_of_a_seed_fails_the_next_seed_teaches() -> None:
     one = Class()
-    failed: list[str] = []
-
-    def fails(request: Request) -> bool:
-        if request.kind == "Train" and not failed:
-            failed.append(request.id)
-        return request.id in failed
-
-    one.fails = fails
+    one.fail_first_training()
     outcome = one.play(level(scenario(seeds=2, rounds=2)))
     first, second, *_ = outcome.learnt[0].trainings
     assert (first.weights, first.failed) == ("", "engine")
@@ -426,14 +421,7 @@ def test_one_teaching_problem_is_enough() -> None:
 
 def test_a_training_that_failed_leaves_the_others_and_the_old_teacher() -> None:
     school, one = Class(), level(scenario(rounds=2))
-    m2: list[str] = []
-
-    def first_training(request: Request) -> bool:
-        if request.kind == "Train" and not m2:
-            m2.append(request.id)
-        return request.id in m2
-
-    school.fails = first_training
+    m2 = school.fail_first_training()
     outcome = school.play(one)
     assert one.finished
     trainings = outcome.learnt[0].trainings

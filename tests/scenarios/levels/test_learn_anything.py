@@ -13,11 +13,13 @@ from broker.work_messages import Recipe, Sampling
 from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, MessageWithFile, Request, Result, Setup
+from scenarios.levels.results import result_of
 from scenarios.report.learn import comparisons, methods, summarize_rounds
 from scenarios.report.training_records import TrainingRecords
 from scenarios.session.request_counts import count
 from scenarios.tasks.problems import Bank, ProblemGroup
-from tests.scenarios.levels.test_learn import ANSWERERS, Class, as_result, problem, record, scenario
+from tests.scenarios.levels.played import ANSWERERS
+from tests.scenarios.levels.test_learn import Class, problem, record, scenario
 
 
 class Case(NamedTuple):
@@ -126,7 +128,7 @@ class Going(Class):
                 assert all(request.id != other.id for other in waiting), "asked twice"
                 waiting.append(request)
             else:
-                new += level.receive(as_result(known)).requests
+                new += level.receive(result_of(known)).requests
         self.totals.append(dict(level.totals()))
         assert all(self.totals[-1].get(stage, 0) >= n for stage, n in self.due.items()), "more than all"
 

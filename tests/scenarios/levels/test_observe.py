@@ -6,36 +6,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.work_messages import Examine, Grade, Sampling
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, StudentSampling, Task
+from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Scoring, StudentSampling
 from scenarios.levels.base import FeedbackDue, Request, Result, Setup, Step
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
-
-STUDENTS = ("ada", "bob")
+from tests.scenarios.levels.played import ANSWERERS, STUDENTS, Played, bank, small_scenario
 
 
 def scenario(**more: object) -> Scenario:
-    values = {
-        "lesson": Lesson(rationales=3),
-        "exam": Exam(problems=2, repeats=2),
-        "students": tuple(Agent(name=name) for name in STUDENTS),
-        **more,
-    }
-    return Scenario(name="test", seed=3, task=Task(family="x"), teacher=Agent(name="teacher"), **values)  # type: ignore[arg-type]
-
-
-def bank(tps: int = 2, eps: int = 2) -> Bank:
-    items = []
-    for n in range(tps):
-        own = [Problem(f"tp{n}/{k}", f"problem {n} variant {k}", str(n * 10 + k), "number") for k in range(eps + 1)]
-        items.append(ProblemGroup(own[0], tuple(own[1:])))
-    return Bank("made up", tuple(items), ())
+    return small_scenario(**{"seed": 3, "lesson": Lesson(rationales=3), "exam": Exam(problems=2, repeats=2), **more})
 
 
 def level(retried: frozenset[str] = frozenset(), **more: object) -> ObserveLevel:
-    return ObserveLevel(
-        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, retried)
-    )
+    return ObserveLevel(Setup(scenario(**more), bank(), ANSWERERS, retried))
+
+
+def taught(one: ObserveLevel) -> tuple[Request, tuple[Request, ...]]:
+    """The first sampled TR, and what its arrival makes due."""
+    tr = one.begin().requests[1]
+    return tr, one.receive(Result(tr.id, "because", "1", True)).requests
 
 
 def answer(request: Request) -> Result:
@@ -44,20 +33,6 @@ def answer(request: Request) -> Result:
     text = f"way {draw.randrange(2)} {request.tp}" if request.kind == "Teach" else request.id
     parsed = None if draw.random() < 0.2 else str(draw.randrange(3))
     return Result(request.id, text, parsed, draw.random() < 0.5, completion_tokens=5)
-
-
-def play(one: ObserveLevel, order: random.Random | None = None) -> tuple[list[Request], list[FeedbackDue]]:
-    """Answer everything that is due, in the order it came or in a random one."""
-    waiting = list(one.begin().requests)
-    asked: list[Request] = []
-    told: list[FeedbackDue] = []
-    while waiting:
-        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-        asked.append(request)
-        step = one.receive(answer(request))
-        waiting += step.requests
-        told += step.feedback
-    return asked, told
 
 
 def test_the_teacher_is_asked_once_greedily_and_n_times_with_sampling_per_problem() -> None:
@@ -71,8 +46,7 @@ def test_the_teacher_is_asked_once_greedily_and_n_times_with_sampling_per_proble
 
 def test_every_student_solves_every_exam_problem_under_a_rationale_with_repeats() -> None:
     one = level()
-    tr = one.begin().requests[1]
-    exams = one.receive(Result(tr.id, "because", "1", True)).requests
+    tr, exams = taught(one)
     assert sorted((r.to, r.ep, r.repeat) for r in exams) == [
         (s, ep, k) for s in STUDENTS for ep in ("tp0/1", "tp0/2") for k in (0, 1)
     ]
@@ -113,17 +87,8 @@ def test_the_totals_shrink_as_rationales_turn_out_equal() -> None:
 @given(st.integers())
 def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
     straight, mixed = level(), level()
-    asked_straight, _ = play(straight)
-    asked_mixed, _ = play(mixed, random.Random(seed))
-    assert {r.id for r in asked_straight} == {r.id for r in asked_mixed}
+    assert Played(straight, answer).asked.keys() == Played(mixed, answer, random.Random(seed)).asked.keys()
     assert straight.outcome() == mixed.outcome()
-    assert straight.finished
-    assert mixed.finished
-
-
-def test_no_request_is_asked_twice() -> None:
-    asked, _ = play(level())
-    assert len({r.id for r in asked}) == len(asked)
 
 
 def test_a_result_that_is_not_awaited_changes_nothing() -> None:
@@ -145,14 +110,13 @@ def test_feedback_goes_to_the_teacher_per_rationale_and_to_students_per_problem(
     assert [t.to for t in told] == ["teacher", "teacher", "teacher", "ada", "bob"]
     assert told[0].feedback.about == trs[0].id
     assert told[0].feedback.lbt_scores == {"ada": 1.0, "bob": 0.0}
-    assert told[0].feedback.failed == ("problem 0 variant 1", "problem 0 variant 2")
+    assert told[0].feedback.failed == ("What is 0 and 1?", "What is 0 and 2?")
     assert told[3].feedback.failed == ()
 
 
 def test_failed_exam_answers_are_left_out() -> None:
     one = level()
-    tr = one.begin().requests[1]
-    first, *others = one.receive(Result(tr.id, "because", "1", True)).requests
+    _, (first, *others) = taught(one)
     one.receive(Result(first.id, "", None, False, failed="deaths"))
     for request in others:
         one.receive(Result(request.id, "t", "1", True))
@@ -168,26 +132,19 @@ def test_failed_exam_answers_are_left_out() -> None:
 )
 def test_everything_that_decides_a_completion_decides_its_id(change: dict[str, object]) -> None:
     other = msgspec.structs.replace(scenario(), **change)
-    answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
-    ids = {r.id for r in level().begin().requests}
-    assert not ids & {
-        r.id for r in ObserveLevel(Setup(other, bank(), answerers)).begin().requests if r.stage == "teach"
-    }
+    requests = ObserveLevel(Setup(other, bank(), ANSWERERS)).begin().requests
+    assert not {r.id for r in level().begin().requests} & {r.id for r in requests if r.stage == "teach"}
 
 
 def test_other_weights_of_a_student_make_other_exams_and_the_same_rationales() -> None:
-    answerers = {"teacher": "is teacher", "ada": "is other", "bob": "is bob"}
-    a, b = level(), ObserveLevel(Setup(scenario(), bank(), answerers))
-    asked_a, _ = play(a)
-    asked_b, _ = play(b)
-    shared = {r.id for r in asked_a} & {r.id for r in asked_b}
-    assert {r.to for r in asked_a if r.id in shared} == {"teacher", "bob"}
+    other = ObserveLevel(Setup(scenario(), bank(), ANSWERERS | {"ada": "is other"}))
+    before, after = Played(level(), answer).asked, Played(other, answer).asked
+    assert {before[id].to for id in before.keys() & after.keys()} == {"teacher", "bob"}
 
 
 def test_more_rationales_or_repeats_reuse_all_earlier_requests() -> None:
-    small, _ = play(level())
-    large, _ = play(level(lesson=Lesson(rationales=5), exam=Exam(problems=2, repeats=3)))
-    assert {r.id for r in small} < {r.id for r in large}
+    large = level(lesson=Lesson(rationales=5), exam=Exam(problems=2, repeats=3))
+    assert Played(level(), answer).asked.keys() < Played(large, answer).asked.keys()
 
 
 def test_a_retried_request_is_asked_as_a_new_repeat() -> None:
@@ -215,8 +172,7 @@ def test_a_students_own_sampling_changes_its_exams_alone_and_not_its_grades() ->
         bob = Agent(name="bob", sampling=msgspec.convert(sampling, StudentSampling))
         exam = Exam(problems=1, repeats=1, score="logprob")
         one = ObserveLevel(Setup(scenario(students=(Agent(name="ada"), bob), exam=exam), bank(eps=1), alike))
-        tr = one.begin().requests[1]
-        asked = one.receive(Result(tr.id, "because", "1", True)).requests
+        _, asked = taught(one)
         assert len({request.id for request in asked}) == 4
         return {f"{request.to} {request.stage}": request for request in asked}
 
@@ -230,8 +186,7 @@ def test_a_students_own_sampling_changes_its_exams_alone_and_not_its_grades() ->
 def test_identical_students_are_asked_different_repeats() -> None:
     twins = {"teacher": "is teacher", "ada": "same", "bob": "same"}
     one = ObserveLevel(Setup(scenario(), bank(), twins))
-    tr = one.begin().requests[1]
-    exams = one.receive(Result(tr.id, "because", "1", True)).requests
+    _, exams = taught(one)
     assert len({r.id for r in exams}) == len(exams) == 8
     assert sorted({(r.to, r.repeat) for r in exams}) == [("ada", 0), ("ada", 2), ("bob", 1), ("bob", 3)]
 
@@ -244,8 +199,7 @@ DENSE = Exam(problems=2, repeats=2, score="logprob")
 def test_with_logprob_every_student_also_grades_each_exam_problem_once() -> None:
     one = level(exam=DENSE)
     assert one.totals() == {"greedy": 2, "teach": 6, "exam": 48, "grade": 24}
-    tr = one.begin().requests[1]
-    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    tr, due = taught(one)
     exams, grades = ([r for r in due if r.kind == kind] for kind in ("Examine", "Grade"))
     assert len(exams) == 8
     assert sorted((r.to, r.ep, r.repeat, r.stage) for r in grades) == [
@@ -255,28 +209,25 @@ def test_with_logprob_every_student_also_grades_each_exam_problem_once() -> None
 
 
 def test_the_exams_of_a_class_are_the_same_with_and_without_log_probabilities() -> None:
-    plain, dense = (play(level(exam=exam))[0] for exam in (Exam(problems=2, repeats=2), DENSE))
+    plain, dense = (list(Played(level(exam=exam), answer).asked.values()) for exam in (scenario().exam, DENSE))
     assert [r for r in dense if r.kind != "Grade"] == plain
-    assert len({r.id for r in dense}) == len(dense)
 
 
 def test_a_grade_holds_the_worked_solution_and_what_its_exam_holds() -> None:
     one = level(exam=DENSE)
-    tr = one.begin().requests[1]
-    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    _, due = taught(one)
     exam, grade = (
         one.message(next(r for r in due if r.kind == kind), lambda id: "because") for kind in ("Examine", "Grade")
     )
     assert isinstance(exam, Examine) and isinstance(grade, Grade)
-    assert grade.solution == "Answer: 1"
+    assert grade.solution == "Answer: gold-01"
     for name in ("problem", "answer_form", "material", "demonstrations"):
         assert getattr(grade, name) == getattr(exam, name)
 
 
 def test_grades_are_recorded_with_their_rationale_and_failed_ones_are_left_out() -> None:
     one = level(exam=DENSE)
-    tr = one.begin().requests[1]
-    due = one.receive(Result(tr.id, "because", "1", True)).requests
+    _, due = taught(one)
     for number, request in enumerate(r for r in due if r.kind == "Grade"):
         failed = "context" if number == 3 else ""
         step = one.receive(Result(request.id, "", None, False, failed, score=None if failed else -0.5 - number))
@@ -312,8 +263,7 @@ def test_feedback_waits_for_exams_only_and_the_class_for_grades_too() -> None:
 def test_identical_students_each_grade_and_a_failed_grade_is_retried() -> None:
     def asked(retried: frozenset[str] = frozenset()) -> list[Request]:
         one = ObserveLevel(Setup(scenario(exam=DENSE), bank(), {"teacher": "t", "ada": "same", "bob": "same"}, retried))
-        tr = one.begin().requests[1]
-        return [r for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"]
+        return [r for r in taught(one)[1] if r.kind == "Grade"]
 
     first = asked()
     assert [(r.to, r.repeat) for r in first] == [("ada", 0), ("ada", 0), ("bob", 1), ("bob", 1)]
@@ -327,9 +277,8 @@ def test_another_solution_is_another_grade() -> None:
         (item,) = bank(1).items
         eps = tuple(msgspec.structs.replace(ep, solution=solution) for ep in item.eps)
         problems = Bank("made up", (ProblemGroup(item.tp, eps),), ())
-        one = ObserveLevel(Setup(scenario(exam=DENSE), problems, {n: n for n in ("teacher", *STUDENTS)}))
-        tr = one.begin().requests[1]
-        return {r.id for r in one.receive(Result(tr.id, "because", "1", True)).requests if r.kind == "Grade"}
+        one = ObserveLevel(Setup(scenario(exam=DENSE), problems, ANSWERERS))
+        return {r.id for r in taught(one)[1] if r.kind == "Grade"}
 
     assert not ids("") & ids("so.\nAnswer: 1")
 
@@ -353,37 +302,34 @@ def test_at_temperature_0_the_only_sampled_rationale_is_the_greedy_one(failed: b
 def test_a_problem_without_a_near_exam_problem_has_no_exams_and_is_complete_with_its_rationales(questions: int) -> None:
     near, far = bank().items
     problems = Bank("made up", (near, ProblemGroup(far.tp, (), (0.2, 0.1))), ())
-    answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
-    one = ObserveLevel(Setup(scenario(exam=Exam(problems=2, questions=questions)), problems, answerers))
-    asked, told = play(one)
-    assert {request.tp for request in asked if request.kind != "Teach"} == {near.tp.id}
-    assert one.finished
-    assert one.totals()["exam"] == sum(request.kind == "Examine" for request in asked)
-    assert far.tp.id not in {due.feedback.about for due in told}
+    one = ObserveLevel(Setup(scenario(exam=Exam(problems=2, questions=questions)), problems, ANSWERERS))
+    played = Played(one, answer)
+    assert {request.tp for request in played.asked.values() if request.kind != "Teach"} == {near.tp.id}
+    assert one.totals()["exam"] == len(played.of("exam"))
+    assert far.tp.id not in {due.feedback.about for due in played.feedback}
     record = one.lesson(far.tp.id)
     assert record is not None and record.abstains and record.similarities == (0.2, 0.1)
 
 
 def test_students_who_are_taught_the_answer_alone_see_nothing_else_of_a_rationale_and_sit_as_many_exams() -> None:
     whole, bare = level(), level(lesson=Lesson(rationales=3, material="answer"))
-    (before, _), (after, _) = play(whole), play(bare)
-    taught = {request.id for request in before if request.kind == "Teach"}
-    assert taught == {request.id for request in after if request.kind == "Teach"}, "the teacher is asked the same"
-    assert len(before) == len(after)
-    assert {request.id for request in before} & {request.id for request in after} == taught
+    before, after = Played(whole, answer), Played(bare, answer)
+    taught = {request.id for request in before.of("greedy", "teach")}
+    assert taught == {request.id for request in after.of("greedy", "teach")}, "the teacher is asked the same"
+    assert len(before.asked) == len(after.asked)
+    assert before.asked.keys() & after.asked.keys() == taught
     answers = {r.id: r.answer for lesson in bare.outcome().lessons for r in lesson.rationales}
-    for request in after:
-        if request.kind == "Examine":
-            message = bare.message(request, lambda id: "SECRET")
-            assert isinstance(message, Examine)
-            assert [one.solution for one in message.material] == [f"Answer: {answers[request.tr]}"]
+    for request in after.of("exam"):
+        message = after.messages[request.id]
+        assert isinstance(message, Examine)
+        assert [one.solution for one in message.material] == [f"Answer: {answers[request.tr]}"]
 
 
 def test_students_who_are_taught_the_answer_alone_of_a_code_problem_see_the_program_as_a_block() -> None:
     tp, ep = (Problem(name, name, "def f(): return 1", "code", program='{"function": "f"}') for name in "ab")
     code = Bank("made up", (ProblemGroup(tp, (ep,)),), ())
     asked = scenario(lesson=Lesson(rationales=1, material="answer"), exam=Exam(problems=1))
-    one = ObserveLevel(Setup(asked, code, {name: f"is {name}" for name in ("teacher", *STUDENTS)}))
+    one = ObserveLevel(Setup(asked, code, ANSWERERS))
     (teach,) = (request for request in one.begin().requests if request.stage == "teach")
     exams = one.receive(Result(teach.id, "TALK", "def f():\n    return 2", True)).requests
     for request in exams:

@@ -6,44 +6,29 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.work_messages import Feedback, Reflect, Revise
+from broker.work_messages import Reflect, Revise
 from scenarios.config.iterate_schema import Iterate
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.rewrite.level import RewriteLevel
 from scenarios.records.rewrite import Rewritten
-from scenarios.tasks.problems import Bank, Problem, ProblemGroup
-
-STUDENTS = ("ada", "bob")
+from tests.scenarios.levels.played import ANSWERERS, STUDENTS, Played, bank, small_scenario
 
 
 def scenario(**more: Any) -> Scenario:
     section = Iterate(**{"material": "rationale", "beam": 2, "revisions": 1, "mistakes": 3, **more})
-    return Scenario(
-        name="test",
+    return small_scenario(
         level=3,
         seed=3,
         task=Task(family="gsm_symbolic", problems=2),
-        teacher=Agent(name="teacher"),
-        students=tuple(Agent(name=name) for name in STUDENTS),
         lesson=Lesson(rationales=4),
         exam=Exam(problems=2, repeats=2),
         iterate=section,
     )
 
 
-def bank() -> Bank:
-    items = []
-    for n in range(2):
-        own = [Problem(f"tp{n}/{k}", f"What is {n} and {k}?", f"gold-{n}{k}", "number") for k in range(3)]
-        items.append(ProblemGroup(own[0], tuple(own[1:])))
-    return Bank("made up", tuple(items), ())
-
-
 def level(retried: frozenset[str] = frozenset(), **more: int) -> RewriteLevel:
-    return RewriteLevel(
-        Setup(scenario(**more), bank(), {name: f"is {name}" for name in ("teacher", *STUDENTS)}, retried)
-    )
+    return RewriteLevel(Setup(scenario(**more), bank(), ANSWERERS, retried))
 
 
 def answer(request: Request) -> Result:
@@ -59,32 +44,6 @@ def answer(request: Request) -> Result:
     return Result(request.id, text, parsed, parsed == "1", completion_tokens=5)
 
 
-class Played:
-    """Everything answered, in the order it came or in a random one."""
-
-    def __init__(self, one: RewriteLevel, order: random.Random | None = None, most: int = 10_000) -> None:
-        self.asked: dict[str, Request] = {}
-        self.results: dict[str, Result] = {}
-        self.messages: dict[str, object] = {}
-        self.told: list[Feedback] = []
-        self.totals = [dict(one.totals())]
-        step = one.begin()
-        waiting: list[Request] = []
-        while True:
-            for request in step.requests:
-                assert request.id not in self.asked, "asked twice"
-                self.asked[request.id] = request
-            waiting += step.requests
-            self.told += [told.feedback for told in step.feedback]
-            self.totals.append(dict(one.totals()))
-            if not waiting or len(self.results) >= most:
-                break
-            request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-            self.messages[request.id] = one.message(request, lambda id: self.results[id].text)
-            self.results[request.id] = answer(request)
-            step = one.receive(self.results[request.id])
-
-
 def rewritten(one: RewriteLevel) -> tuple[Rewritten, ...]:
     told = one.outcome().rewriting
     assert told is not None
@@ -93,7 +52,7 @@ def rewritten(one: RewriteLevel) -> tuple[Rewritten, ...]:
 
 def test_a_rationale_is_rewritten_for_each_student_that_failed_an_exam_with_it() -> None:
     one = level()
-    played = Played(one)
+    played = Played(one, answer)
     assert one.finished
     revised = [request for request in played.asked.values() if request.kind == "Revise"]
     assert revised
@@ -112,7 +71,7 @@ def test_a_rationale_is_rewritten_for_each_student_that_failed_an_exam_with_it()
 
 def test_only_the_best_different_rationales_among_the_originals_are_rewritten() -> None:
     one = level()
-    Played(one)
+    Played(one, answer)
     for told in rewritten(one):
         assert (told.sampled, told.originals) == (4, 2)
         first = {r.material: r for r in told.lesson.rationales if r.repeat < 2}
@@ -123,7 +82,7 @@ def test_only_the_best_different_rationales_among_the_originals_are_rewritten() 
 
 def test_a_rewritten_rationale_is_examined_by_all_students_like_any_other() -> None:
     one = level()
-    Played(one)
+    Played(one, answer)
     new = [r for told in rewritten(one) for r in told.lesson.rationales if r.repeat >= told.sampled]
     assert any(r.exams for r in new)
     assert all({e.student for e in r.exams} == set(STUDENTS) for r in new if r.answer is not None)
@@ -132,7 +91,7 @@ def test_a_rewritten_rationale_is_examined_by_all_students_like_any_other() -> N
 
 def test_the_outcome_of_level_1_does_not_depend_on_rewriting() -> None:
     one = level()
-    Played(one)
+    Played(one, answer)
     for lesson, told in zip(one.outcome().lessons, rewritten(one), strict=True):
         assert lesson.rationales == tuple(r for r in told.lesson.rationales if r.repeat < told.sampled)
         assert lesson.exam_tokens < told.lesson.exam_tokens
@@ -140,7 +99,7 @@ def test_the_outcome_of_level_1_does_not_depend_on_rewriting() -> None:
 
 def test_unusable_reasons_are_asked_for_once_more_and_then_dispensed_with() -> None:
     one = level(beam=4, revisions=2)
-    played = Played(one)
+    played = Played(one, answer)
     again = [m for m in played.messages.values() if isinstance(m, Reflect) and m.complaint]
     assert again
     assert all(message.previous == "who knows" for message in again)
@@ -150,7 +109,7 @@ def test_unusable_reasons_are_asked_for_once_more_and_then_dispensed_with() -> N
 
 
 def test_no_message_holds_a_gold_answer() -> None:
-    played = Played(level(beam=4, revisions=2))
+    played = Played(level(beam=4, revisions=2), answer)
     assert not any("gold-" in repr(message) for message in played.messages.values())
 
 
@@ -158,7 +117,7 @@ def test_no_message_holds_a_gold_answer() -> None:
 @given(st.integers())
 def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
     straight, mixed = level(revisions=2), level(revisions=2)
-    first, second = Played(straight), Played(mixed, random.Random(seed))
+    first, second = Played(straight, answer), Played(mixed, answer, random.Random(seed))
     assert set(first.asked) == set(second.asked)
     assert straight.outcome() == mixed.outcome()
     assert {id: repr(m) for id, m in first.messages.items()} == {id: repr(m) for id, m in second.messages.items()}
@@ -166,7 +125,7 @@ def test_the_order_of_arrival_decides_nothing(seed: int) -> None:
 
 
 def test_the_totals_grow_only_by_repairs_and_equal_the_requests_in_the_end() -> None:
-    played = Played(level(), random.Random(1))
+    played = Played(level(), answer, random.Random(1))
     asked = {stage: sum(r.stage == stage for r in played.asked.values()) for stage in played.totals[-1]}
     assert played.totals[-1] == asked
     for stage in ("teach", "exam", "write"):
@@ -175,9 +134,9 @@ def test_the_totals_grow_only_by_repairs_and_equal_the_requests_in_the_end() -> 
 
 
 def test_a_class_resumes_from_any_number_of_results() -> None:
-    whole = Played(level())
+    whole = Played(level(), answer)
     for most in range(0, len(whole.asked), 13):
-        half = Played(level(), random.Random(most), most)
+        half = Played(level(), answer, random.Random(most), most)
         one = level()
         due = list(one.begin().requests)
         again: list[Request] = []
@@ -192,8 +151,8 @@ def test_a_class_resumes_from_any_number_of_results() -> None:
 
 
 def test_a_failed_request_is_retried_as_a_new_repeat() -> None:
-    played = Played(level())
+    played = Played(level(), answer)
     failed = frozenset(id for id, result in played.results.items() if result.failed)
     assert {played.asked[id].kind for id in failed} >= {"Examine"}
-    again = Played(level(failed))
+    again = Played(level(failed), answer)
     assert not failed & set(again.asked)

@@ -13,7 +13,8 @@ from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.records.observe import Saved, TeachingProblemRecord
 from scenarios.scoring.lbt import Rule, Sheet, distinct, lbt_scores
-from tests.scenarios.levels.test_observe import STUDENTS, bank, scenario
+from tests.scenarios.levels.played import ANSWERERS, STUDENTS, Played, bank
+from tests.scenarios.levels.test_observe import scenario
 from tests.scenarios.scoring.test_lbt import same
 
 RULES: tuple[Rule, ...] = ("max", "sum", "avg")
@@ -26,18 +27,7 @@ def described(allocation: str, scoring: Scoring = Scoring(), rationales: int = 5
 
 
 def level(of: Scenario) -> ObserveLevel:
-    answerers = {name: f"is {name}" for name in ("teacher", *STUDENTS)}
-    return ObserveLevel(Setup(of, bank(tps=1), answerers, same=same))
-
-
-def play(one: ObserveLevel, say: Say, order: Random | None = None) -> list[Request]:
-    """Answer everything that is due, in the order it came or in a random one; returns it in the order of answers."""
-    waiting, asked = list(one.begin().requests), []
-    while waiting:
-        asked.append(waiting.pop(order.randrange(len(waiting)) if order else 0))
-        waiting += one.receive(say(asked[-1])).requests
-    assert one.finished
-    return asked
+    return ObserveLevel(Setup(of, bank(tps=1), ANSWERERS, same=same))
 
 
 def drawn(seed: int, *, answers: int = 3, fails: float = 0.1, broken: str = "") -> Say:
@@ -64,9 +54,7 @@ def drawn(seed: int, *, answers: int = 3, fails: float = 0.1, broken: str = "") 
 
 
 def record(of: Scenario, say: Say) -> TeachingProblemRecord:
-    one = level(of)
-    play(one, say)
-    return one.outcome().lessons[0]
+    return Played(level(of), say).level.outcome().lessons[0]
 
 
 def choices(lesson: TeachingProblemRecord, scoring: Scoring) -> list[tuple[str | None, bool]]:
@@ -87,7 +75,7 @@ SEEDS = st.integers(0, 2**32)
 @given(SEEDS, SCORINGS, st.sampled_from([0.0, 0.1, 0.4]), st.integers(1, 5), st.sampled_from(["", "ada"]))
 def test_lossless_never_changes_a_choice(seed: int, scoring: Scoring, fails: float, repeats: int, broken: str) -> None:
     say, one = drawn(seed, fails=fails, broken=broken), level(described("lossless", scoring, 7, repeats))
-    asked = {request.id for request in play(one, say)}
+    asked = Played(one, say).asked
     fewer = one.outcome().lessons[0]
     answers = {tr.id: tr.answer for tr in fewer.rationales}
     assert fewer.saved.by_halving == 0
@@ -111,8 +99,7 @@ def test_lossless_never_changes_a_choice(seed: int, scoring: Scoring, fails: flo
 def test_the_order_of_arrival_decides_nothing(how: str, seed: int, scoring: Scoring, broken: str) -> None:
     say = drawn(seed, broken=broken)
     straight, mixed = (level(described(how, scoring)) for _ in range(2))
-    asked = play(straight, say)
-    assert {one.id for one in play(mixed, say, Random(seed))} == {one.id for one in asked}
+    assert Played(mixed, say, Random(seed)).asked.keys() == Played(straight, say).asked.keys()
     assert mixed.outcome() == straight.outcome()
 
 
@@ -121,8 +108,8 @@ def test_the_order_of_arrival_decides_nothing(how: str, seed: int, scoring: Scor
 @given(seed=SEEDS, share=st.floats(0, 1))
 def test_a_class_that_was_killed_asks_nothing_twice(how: str, seed: int, share: float) -> None:
     say, first = drawn(seed), level(described(how))
-    asked = play(first, say, Random(seed))
-    known = {one.id: say(one) for one in asked[: int(share * len(asked))]}
+    results = Played(first, say, Random(seed)).results
+    known = dict(list(results.items())[: int(share * len(results))])
     again = level(described(how))
     new: list[str] = []
 
@@ -130,9 +117,9 @@ def test_a_class_that_was_killed_asks_nothing_twice(how: str, seed: int, share: 
         new.extend([request.id] * (request.id not in known))
         return known.get(request.id) or say(request)
 
-    play(again, answer)
+    Played(again, answer)
     assert again.outcome() == first.outcome()
-    assert sorted([*known, *new]) == sorted({one.id for one in asked})
+    assert sorted([*known, *new]) == sorted(results)
 
 
 @pytest.mark.parametrize("how", ["lossless", "halving"])
@@ -140,7 +127,7 @@ def test_a_class_that_was_killed_asks_nothing_twice(how: str, seed: int, share: 
 def test_asked_and_saved_exams_are_those_of_a_full_class(how: str, seed: int) -> None:
     say = drawn(seed, fails=0.0)
     full, fewer = record(described("full"), say), level(described(how))
-    play(fewer, say)
+    Played(fewer, say)
     lesson = fewer.outcome().lessons[0]
     assert exams(lesson) + lesson.saved.exams == exams(full)
     assert full.saved == Saved()

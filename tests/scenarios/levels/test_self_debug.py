@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker.work_messages import Examine, Judge, Sampling, Teach
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario, Task
 from scenarios.levels import sequence
 from scenarios.levels.base import Level, Request, Result, Setup
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from scenarios.tasks.programs import Case, ProgramTask
+from tests.scenarios.levels import played
+from tests.scenarios.levels.played import Played, small_scenario
 
 SPEC = msgspec.json.encode(ProgramTask("double", visible=(Case([1], 2), Case([2], 4)))).decode()
-SCENARIO = Scenario(
-    name="test",
+SCENARIO = small_scenario(
+    ("ada", "bob", "bob2"),
     task=Task(file="x"),
-    teacher=Agent(name="teacher"),
-    students=(Agent(name="ada"), Agent(name="bob"), Agent(name="bob2")),
     lesson=Lesson(rationales=5, self_debug=True),
     exam=Exam(problems=1, repeats=2, self_debug=True),
 )
-ANSWERERS = {"teacher": "is teacher", "ada": "is ada", "bob": "is bob", "bob2": "is bob"}
+ANSWERERS = played.ANSWERERS | {"bob2": "is bob"}
 FAILING = ("", "double(2) returned 2; right is 4", "double(1) returned 1; right is 2\ndouble(2) returned 2; right is 4")
 """By how many visible cases fail."""
 REPAIRS = {"repair", "exam_repair"}
@@ -64,16 +64,7 @@ def drawn(request: Request) -> Result:
 
 
 def play(one: Level, answer: Answer = drawn, order: random.Random | None = None) -> dict[str, Request]:
-    """Answer everything that is due; returns what was asked."""
-    waiting, asked = list(one.begin().requests), dict[str, Request]()
-    while waiting:
-        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-        assert request.id not in asked
-        assert not one.finished
-        asked[request.id] = request
-        waiting += one.receive(answer(request)).requests
-    assert one.finished
-    return asked
+    return Played(one, answer, order).asked
 
 
 def fixed(first: int, then: Callable[[Request], Result]) -> Answer:

@@ -7,30 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from broker.work_messages import Teach
+from scenarios.config.schema import Exam, Lesson
 from scenarios.levels.base import Level, Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.levels.steered import SteeredLevel
-from scenarios.tasks.problems import Bank, Problem, ProblemGroup
 from tests.scenarios.levels import iterated, test_learn
+from tests.scenarios.levels.played import ANSWERERS, bank, small_scenario
 
-NAMES = ("teacher", "ada", "bob")
-SCENARIO = Scenario(
-    name="test",
-    task=Task(family="x"),
-    teacher=Agent(name="teacher"),
-    students=(Agent(name="ada"), Agent(name="bob")),
+SCENARIO = small_scenario(
     lesson=Lesson(rationales=2, greedy=False),
     exam=Exam(problems=2),
 )
-GROUPS = tuple(
-    ProblemGroup(
-        Problem(f"tp{n}", f"TP {n}", "1", "number"),
-        tuple(Problem(f"ep{n}{k}", f"EP {n} {k}", "2", "number") for k in (0, 1)),
-    )
-    for n in range(2)
-)
-BANK = Bank("made up", GROUPS, ())
 
 
 def answer(request: Request) -> Result:
@@ -39,7 +27,7 @@ def answer(request: Request) -> Result:
 
 
 def observe() -> Level:
-    return ObserveLevel(Setup(SCENARIO, BANK, {name: f"is {name}" for name in NAMES}))
+    return ObserveLevel(Setup(SCENARIO, bank(), ANSWERERS))
 
 
 class Played:
@@ -118,7 +106,7 @@ def test_a_dropped_student_is_asked_nothing_and_the_totals_say_so() -> None:
     played.finish()
     assert {len(one.exams) for lesson in played.level.outcome().lessons for one in lesson.rationales} == {2}
     assert played.level.not_asked == {("ada", "exam"): 8}
-    assert played.level.exams_not_asked == {"tp0": 4, "tp1": 4}
+    assert played.level.exams_not_asked == {"tp0/0": 4, "tp1/0": 4}
     assert played.level.totals()["exam"] == 8
     assert len(played.known) == 4 + 8
 
@@ -139,4 +127,6 @@ def test_results_that_a_student_gave_before_it_was_dropped_count() -> None:
 def test_the_message_of_a_request_is_that_of_the_level(dropped: tuple[str, ...]) -> None:
     played = Played(dropped)
     request = next(iter(played.due.values()))
-    assert played.level.message(request, lambda id: "").problem in {"TP 0", "TP 1"}  # type: ignore[union-attr]
+    message = played.level.message(request, lambda id: "")
+    assert isinstance(message, Teach)
+    assert message.problem in {"What is 0 and 0?", "What is 1 and 0?"}

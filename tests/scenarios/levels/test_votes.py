@@ -7,32 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from scenarios.config.schema import Agent, Exam, Lesson, Scenario, Task
+from scenarios.config.schema import Exam, Lesson, Scenario
 from scenarios.levels.base import Request, Result, Setup
 from scenarios.levels.observe.level import ObserveLevel
 from scenarios.scoring.equal_cost import further
-from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+from tests.scenarios.levels.played import ANSWERERS, Played, bank, small_scenario
 
-SCENARIO = Scenario(
-    name="test",
-    task=Task(family="x"),
-    teacher=Agent(name="teacher"),
-    students=(Agent(name="ada"), Agent(name="bob")),
+SCENARIO = small_scenario(
     lesson=Lesson(rationales=3, equal_cost=True),
     exam=Exam(problems=1, repeats=2),
-)
-BANK = Bank(
-    "made up",
-    tuple(
-        ProblemGroup(Problem(f"tp{n}", f"TP {n}", "1", "number"), (Problem(f"ep{n}", f"EP {n}", "2", "number"),))
-        for n in range(2)
-    ),
-    (),
 )
 
 
 def level(scenario: Scenario = SCENARIO, retried: frozenset[str] = frozenset()) -> ObserveLevel:
-    return ObserveLevel(Setup(scenario, BANK, {name: f"is {name}" for name in ("teacher", "ada", "bob")}, retried))
+    return ObserveLevel(Setup(scenario, bank(eps=1), ANSWERERS, retried))
 
 
 def answer(request: Request, failed: frozenset[str] = frozenset()) -> Result:
@@ -54,24 +42,17 @@ def answer(request: Request, failed: frozenset[str] = frozenset()) -> Result:
 def play(
     one: ObserveLevel, order: random.Random | None = None, failed: frozenset[str] = frozenset(), long: int = -1
 ) -> dict[str, Request]:
-    """Answer everything that is due, in the order it came or in a random one; returns what was asked.
+    """What is asked; `long`: the repeat of which every TR takes many tokens."""
 
-    `long`: the repeat of which every TR takes many tokens.
-    """
-    waiting, asked = list(one.begin().requests), {}
-    while waiting:
-        request = waiting.pop(order.randrange(len(waiting)) if order else 0)
-        assert request.id not in asked
-        asked[request.id] = request
+    def say(request: Request) -> Result:
         result = answer(request, failed)
-        if request.kind == "Teach" and request.repeat == long:
-            result = replace(result, completion_tokens=2000)
-        waiting += one.receive(result).requests
-    assert one.finished
-    return asked
+        long_text = request.kind == "Teach" and request.repeat == long
+        return replace(result, completion_tokens=2000) if long_text else result
+
+    return Played(one, say, order).asked
 
 
-def votes(asked: dict[str, Request], tp: str = "tp0") -> list[Request]:
+def votes(asked: dict[str, Request], tp: str = "tp0/0") -> list[Request]:
     return sorted((r for r in asked.values() if r.stage == "votes" and r.tp == tp), key=lambda r: r.repeat)
 
 
@@ -83,7 +64,7 @@ def test_a_complete_problem_gets_as_many_further_rationales_as_its_exams_cost() 
         assert [vote.repeat for vote in lesson.votes] == list(range(3, 3 + len(lesson.votes)))
         assert not any(vote.exams for vote in lesson.votes)
         assert {exam.tr for exam in asked.values() if exam.stage == "exam"}.isdisjoint(v.id for v in lesson.votes)
-    assert one.totals()["votes"] == len(votes(asked)) + len(votes(asked, "tp1"))
+    assert one.totals()["votes"] == len(votes(asked)) + len(votes(asked, "tp1/0"))
 
 
 def test_further_rationales_change_nothing_else() -> None:

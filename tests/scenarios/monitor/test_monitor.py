@@ -43,8 +43,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitors, "FRAME_S", 0.001)
+    """Every step of the monitor looks and draws, however long drawing takes on a busy machine."""
+    monkeypatch.setattr(monitors, "FRAME_S", 0.0)
     monkeypatch.setattr(monitors, "SHARE", float("inf"))
+    monkeypatch.setattr(monitors, "DRAWING_SHARE", float("inf"))
     monkeypatch.setattr(monitors, "PROBE_S", 0.0)
 
 

@@ -93,6 +93,25 @@ def test_a_picture_that_did_not_change_is_not_drawn_again(tmp_path: Path) -> Non
         assert len(written(console)) > once
 
 
+def test_only_lines_that_changed_are_written_and_now_and_then_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path, write=True) as store:
+        half(store, scenario())
+    console, shown = terminal(100, 30), picture(tmp_path, scenario(), gauges())
+    monkeypatch.setattr("scenarios.monitor.terminal.WHOLE", 3)
+    texts, before = [], 0
+    with LiveScreen(console, "") as screen:
+        for n in range(3):
+            screen.draw(msgspec.structs.replace(shown, elapsed_s=3600.0 + n))
+            texts.append(written(console)[before:])
+            before = len(written(console))
+    first, second, third = texts
+    moved = re.findall(r"\x1b\[(\d+);1H([^\n]*)", second)
+    assert [(int(row), "elapsed 1:00:01" in line) for row, line in moved] == [(2, True)]
+    assert "gradebook" in first and "gradebook" not in second and "gradebook" in third
+
+
 def test_another_terminal_size_is_another_picture(tmp_path: Path) -> None:
     with Store(tmp_path, write=True) as store:
         half(store, scenario())

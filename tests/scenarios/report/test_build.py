@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from rich.console import Console
 
+from broker.agent_notes import ServerNotes
 from broker.errors import StoreError
-from broker.server_notes import ServerNotes
 from broker.work_messages import AnswerForm
 from scenarios.config.published import PublishedFigures
 from scenarios.config.schema import Agent, Exam, Scenario, Task
@@ -24,6 +23,7 @@ from scenarios.records.observe import (
     ExamAnswer,
     ExamCost,
     ExamGrade,
+    ExplanationCost,
     Rationale,
     TeachingProblemRecord,
     Tokens,
@@ -38,6 +38,7 @@ from scenarios.scoring.statistics import clustered, wilson
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
 from scenarios.tasks.problems import Bank, Problem, ProblemGroup
+from tests.printing import printed
 from tests.scenarios.levels import iterated
 
 SAMPLE = """
@@ -157,6 +158,11 @@ class Class:
     def write(self, *records: Record) -> None:
         self.store.record(records, grader="test", version="1")
 
+    def exam(self, request_id: str = "x", *, agent: str = "ada", stage: str = "exam", **columns: Any) -> None:
+        """Write down one more exam answer, a wrong one."""
+        given: dict[str, Any] = {"kind": "Examine", "tp": "roses", "text": "and so", "correct": False, **columns}
+        self.write(Record(request_id=request_id, agent=agent, stage=stage, **given))
+
     def summary(self, scenario: Scenario = SCENARIO, facts: RunFacts = FACTS, **more: Any) -> dict[str, Any]:
         """As it stands in summary.json."""
         return as_json(summarize(scenario, self.lessons, same, self.store, facts, **more))
@@ -179,7 +185,7 @@ def missing(expected: Any, found: Any, where: str = "") -> list[str]:
 
 
 def test_the_summary_has_every_name_of_the_contract(held: Class) -> None:
-    held.write(Record(request_id="x", kind="Examine", agent="ada", stage="exam", tp="roses", failed="engine"))
+    held.exam(failed="engine")
     summary = held.summary()
     sample = json.loads(SAMPLE)
     sample["methods"] = dict.fromkeys(sample["methods"], sample["methods"]["greedy"])
@@ -271,10 +277,11 @@ def test_the_money_of_a_method_is_that_of_its_tokens_and_left_out_where_no_price
     costs = {name: 1e6 * method["cost"] for name, method in held.summary(priced)["methods"].items()}
     # 10 for each of 40 and 120 completion tokens of the teacher; 2 x 1,200 for ada's exams, nothing for bob's.
     assert costs == pytest.approx({"greedy": 400, "sc": 1200, "m1_max": 3600, "m1_sum": 3600, "m1_avg": 3600})
-    talked = [replace(one, talks=2) for one in held.lessons[0].rationales]
-    held.lessons[0] = replace(held.lessons[0], rationales=tuple(talked))
-    methods = held.summary(priced)["methods"]
-    assert [name for name, method in methods.items() if "cost" in method] == ["greedy", "sc"]
+    answers = (ExplanationCost(("ada", "bob"), 300, 30),)
+    held.lessons[0] = replace(held.lessons[0], explanation_costs=answers)
+    costs = {name: 1e6 * method["cost"] for name, method in held.summary(priced)["methods"].items()}
+    # The teacher is paid for its answers to questions.
+    assert costs == pytest.approx({"greedy": 400, "sc": 1200, "m1_max": 3900, "m1_sum": 3900, "m1_avg": 3900})
 
 
 def test_self_consistency_at_m1s_cost_has_as_many_votes_as_m1s_tokens_buy(held: Class) -> None:
@@ -425,21 +432,25 @@ def test_what_servers_did_not_take_is_added_up_over_replicas(held: Class, tmp_pa
 
 
 def test_cut_off_and_unparsable_answers_are_counted(held: Class) -> None:
-    held.write(
-        Record(
-            request_id="x",
-            kind="Examine",
-            agent="ada",
-            stage="exam",
-            tp="roses",
-            text="and so",
-            answer=None,
-            finish_reason="length",
-            correct=False,
-        )
-    )
+    held.exam(answer=None, finish_reason="length")
     counts = held.summary()["counts"]
     assert (counts["cut_off"], counts["unparsable_exam_answers"], counts["exam_answers"]) == (1, 1, 16)
+
+
+def test_unparsable_answers_to_a_replaced_exam_problem_are_requests_but_no_exam_answers(held: Class) -> None:
+    answer = Record(
+        request_id="x", kind="Examine", agent="ada", stage="exam", tp="roses", tr="roses-0", ep="roses-ep0",
+        text="and so", answer=None, correct=False,
+    )  # fmt: skip
+    before = held.summary()["counts"]
+    held.write(answer, *(replace(answer, request_id=f"{tr} {ep}", tr=tr, ep=ep) for tr, ep in REPLACED))
+    counts = held.summary()["counts"]
+    assert counts["requests"] == before["requests"] + 4
+    assert (counts["exam_answers"], counts["unparsable_exam_answers"]) == (before["exam_answers"], 1)
+
+
+REPLACED = (("roses-0", "roses-ep2"), ("roses-2", "roses-ep2"), ("coins-2", "coins-ep0"))
+"""TRs and EPs that are not asked of them."""
 
 
 def lose_exams(held: Class, *lost: tuple[str, str]) -> None:
@@ -500,19 +511,7 @@ def test_a_student_without_an_exam_has_no_figures_and_without_exams_m1_has_none(
 
 def test_answers_without_an_answer_are_counted_where_they_were_asked_for(held: Class) -> None:
     for number, stage in enumerate(("exam", "probe_exam", "probe_exam")):
-        held.write(
-            Record(
-                request_id=f"x{number}",
-                kind="Examine",
-                agent="ada",
-                stage=stage,
-                tp="roses",
-                level=2,
-                text="and so",
-                answer=None if number < 2 else "1",
-                correct=False,
-            )
-        )
+        held.exam(f"x{number}", stage=stage, level=2, answer=None if number < 2 else "1")
     counts = held.summary()["counts"]
     assert counts["unparsable_exam_answers"] == 1, "those that measure a trained teacher are others"
     assert (counts["later_exam_answers"], counts["unparsable_later_exam_answers"]) == (2, 1)
@@ -557,11 +556,7 @@ def test_at_level_3_alone_an_item_that_a_student_answered_several_times_is_one_p
 
 
 def test_failures_are_listed_until_they_are_asked_again(held: Class) -> None:
-    held.write(
-        Record(
-            request_id="x", kind="Examine", agent="bob", stage="exam", tp="roses", failed="context", detail="too long"
-        )
-    )
+    held.exam(agent="bob", failed="context", detail="too long")
     summary = held.summary()
     assert summary["failures"] == [{"request": "x", "agent": "bob", "kind": "context", "detail": "too long"}]
     assert (summary["counts"]["failed"], summary["agents"][2]["failed"]) == (1, 1)
@@ -844,7 +839,4 @@ def test_the_agreement_is_told_to_people(held: Class, width: int) -> None:
 
 
 def written(summary: Mapping[str, Any], width: int = 80) -> str:
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(summary_tables(msgspec.convert(summary, Summary)))
-    return capture.get()
+    return printed(summary_tables(msgspec.convert(summary, Summary)), width=width)

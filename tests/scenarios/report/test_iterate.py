@@ -1,11 +1,9 @@
 """The level-3 part of the summary: a class worked out by hand, and whole classes."""
 
-import io
 import json
 
 import msgspec
 import pytest
-from rich.console import Console, Group
 
 from broker.work_messages import Exemplar
 from scenarios.records.confusion import Confusion
@@ -24,6 +22,7 @@ from scenarios.report.iterate_arms import Mean
 from scenarios.report.iterate_tables import round_tables
 from scenarios.report.unimproved import Unimproved
 from scenarios.scoring.attribution import effects, lineage
+from tests.printing import printed
 from tests.scenarios.levels.iterated import Played, level, scenario
 
 
@@ -138,9 +137,7 @@ def summary(played: Played) -> IterateSummary:
 
 
 def text_of(told: IterateSummary) -> str:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Group(*round_tables(told)))
-    return console.export_text()
+    return printed(*round_tables(told))
 
 
 @pytest.mark.parametrize("most", [0, 5, 60, 150, 10_000])

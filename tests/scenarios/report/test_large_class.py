@@ -1,16 +1,15 @@
 """A class with more students than are analysed: all of them are scored, and of some line-ups and rows are shown."""
 
-import io
 import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
 from scenarios.scoring.drawn_students import MOST
 from scenarios.session.run_dir import RunFolder
+from tests.printing import printed
 from tests.scenarios.report.page.played import play, written
 
 STUDENTS = 90
@@ -32,7 +31,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def summary(large: RunFolder) -> Summary:
-    return large.summarize(large.scenario())[0]
+    return large.rebuild(large.scenario()).summary
 
 
 def test_every_student_has_its_figures_and_counts_in_the_methods(summary: Summary) -> None:
@@ -54,9 +53,7 @@ def test_line_ups_and_analyses_are_of_the_students_that_were_drawn(summary: Summ
 
 
 def test_the_printed_summary_has_a_bounded_number_of_lines_and_says_what_is_left_out(summary: Summary) -> None:
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(summary_tables(summary))
-    text = console.export_text()
+    text = printed(summary_tables(summary), width=160)
     assert f"{MOST} of the {STUDENTS} students, drawn by the seed" in " ".join(text.split())
     assert len(text.splitlines()) < 400
     assert f"{STUDENTS - 2} students are identical" in text
@@ -71,6 +68,6 @@ def test_the_page_has_the_students_that_were_drawn_and_says_so(large: RunFolder,
 
 def test_a_class_of_usual_size_leaves_nobody_out(tmp_path: Path) -> None:
     folder = play(tmp_path / "run", "students.0.copies=62", "task.problems=1", "lesson.rationales=2")
-    found = folder.summarize(folder.scenario())[0]
+    found = folder.rebuild(folder.scenario()).summary
     assert (len(found.students), found.students_analysed, found.about_shown) == (64, [], "")
     assert found.students_shown == found.students

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from rich.console import Console, RenderableType
 
 from scenarios.config.schema import Agent, Exam, Learn, Scenario, Task
 from scenarios.config.schema import Lesson as LessonSection
@@ -22,6 +21,7 @@ from scenarios.report.training_records import TrainingRecords
 from scenarios.scoring.teacher_metrics import standings
 from scenarios.store.rows import Record
 from scenarios.store.sqlite import Store
+from tests import printing
 from tests.scenarios.report.test_build import FACTS, as_json, same
 
 SCENARIO = Scenario(
@@ -153,7 +153,7 @@ def test_teachers_are_compared_on_the_exams_that_all_their_rationales_have() -> 
     assert (compared_on.difference, compared_on.n) == (0.0, 1)
     assert found.lbt_left_out == 3, "one of tp0, and the two of tp1, which has none in common"
     assert [standing.lbt for standing in standings(SCENARIO, [one], complete=True)] == [1.0, 1.0]
-    assert "LbT scores leave out 3 exam answers" in " ".join(render(teachers(found)).split())
+    assert "LbT scores leave out 3 exam answers" in " ".join(printing.printed(teachers(found)).split())
     assert summary().lbt_left_out == 0
 
 
@@ -342,14 +342,7 @@ def whole(
 
 
 def printed(told: dict[str, Any]) -> str:
-    return render(summary_tables(msgspec.convert(told, Summary)))
-
-
-def render(what: RenderableType) -> str:
-    console = Console(width=80, record=True, color_system=None)
-    with console.capture() as capture:
-        console.print(what)
-    return capture.get()
+    return printing.printed(summary_tables(msgspec.convert(told, Summary)))
 
 
 def test_the_summary_has_the_methods_of_level_2(tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """What the summary says of rewritten rationales: choices, costs, level 1 at the same cost, before and after."""
 
-import io
-
 import msgspec
 import pytest
-from rich.console import Console, Group
 
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
@@ -13,7 +10,9 @@ from scenarios.report.rewrite import RewriteSummary, summarize_rewriting
 from scenarios.report.rewrite_tables import rewritten_tables
 from scenarios.session.plan import order
 from scenarios.session.request_counts import count, counts
-from tests.scenarios.levels.test_rewrite import STUDENTS, Played, level, scenario
+from tests import printing
+from tests.scenarios.levels.played import STUDENTS, Played
+from tests.scenarios.levels.test_rewrite import answer, level, scenario
 
 
 def rationale(repeat: int, answer: str | None, ada: bool, bob: bool, text: str = "") -> Rationale:
@@ -129,17 +128,13 @@ def test_where_rewriting_improved_nothing_the_cause_is_named() -> None:
 
 
 def printed(made: RewriteSummary) -> str:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(Group(*rewritten_tables(made)))
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return " ".join(file.getvalue().split())
+    return " ".join(printing.printed(*rewritten_tables(made)).split())
 
 
 def test_the_plan_says_at_least_what_is_asked() -> None:
     described = scenario(beam=2, revisions=2)
     planned = count(described, 50)
-    asked = [request.stage for request in Played(level(beam=2, revisions=2)).asked.values()]
+    asked = [request.stage for request in Played(level(beam=2, revisions=2), answer).asked.values()]
     assert asked.count("reflect") <= planned.reflections
     assert asked.count("write") <= planned.revisions == 2 * 2 * 2 * 2
     assert asked.count("exam") <= planned.exam_answers

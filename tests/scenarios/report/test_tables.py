@@ -13,6 +13,7 @@ from scenarios.report.layout import Ruled, Sentences, plain
 from scenarios.report.summary import Summary
 from scenarios.report.tables import summary_tables
 from scenarios.scoring.lineups import shown
+from tests import printing
 
 
 def method(accuracy: float | None, n: int = 6) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def test_comparisons_are_sentences() -> None:
         "M1 SUM against SC: +16.7 points (95 % interval -16.7 to +50.0); better on 2, worse on 1 of 6; p = 0.63. "
         "About 150 problems would show this difference."
     ) in text
-    assert "p < 0.05 with a chance of 80 % if the methods differ as often as here." in text
+    assert "p is below 0.05 with a probability of 80 %, if the methods differ as often as here." in text
     assert "M1 SUM and M1 MAX: right and wrong on the same 6 problems." in text
 
 
@@ -153,21 +154,24 @@ def test_students_and_line_ups_have_their_rows() -> None:
     )
 
 
-def test_line_ups_that_are_not_told_apart_from_sc_and_identical_students_say_so() -> None:
+def test_identical_students_and_line_ups_without_a_significant_difference_to_sc_are_named() -> None:
     text = one_line(printed(summary(("a", "b", "c"), identical_students=[["a", "b", "c"]])))
     assert (
         "a, b and c are identical (same model, persona and settings): only chance makes their figures differ." in text
     )
-    assert "No line-up is told apart from SC: every interval of a difference holds 0." in text
+    assert "No line-up differs significantly from SC: every interval of a difference contains 0." in text
     ups = [line_up("a"), line_up("b"), line_up("a", "b")]
     ups[0] = ups[0] | {"differences": [to_sc("m1_max", 0.4, [0.05, 0.6], 0.02)], "best_single": True}
     text = one_line(printed(summary(("a", "b"), lineups=ups)))
     assert "No line-up" not in text and "identical" not in text.partition("Do right")[0]
     assert (
-        "Of 5 differences to SC, 1 has an interval without 0; corrected for their number (Holm), none is told apart "
-        "from SC."
+        "Of 5 differences to SC, 1 has an interval without 0; after correction for their number (Holm), none is "
+        "significant."
     ) in text
-    assert "The best student alone, by MAX, is a: chosen by these figures, so elsewhere it will do worse." in text
+    assert (
+        "The best student alone, by MAX, is a. These figures select it, so it will probably do worse in another class."
+        in text
+    )
 
 
 def value(points: float) -> dict[str, Any]:
@@ -183,17 +187,17 @@ def test_what_each_student_adds_is_a_table_beside_the_students() -> None:
     text = printed(summary(shapley=adds))
     assert "peer +12.5 +8 to +18 -12.5 -18 to -8" in rows(text, "peer")
     assert rows(text, "all together") == ["all together +10.5 -10.5"]
-    assert text.index("The students") < text.index("What each student adds") < text.index("Who should sit")
+    assert text.index("The students") < text.index("What each student adds") < text.index("Which students should")
     assert "random orders" not in text
     assert "Means over 400 random orders." in one_line(printed(summary(shapley=adds | {"orders": 400})))
     assert "What each student adds" not in printed(summary(("peer",), shapley=adds | {"students": students[:1]}))
 
 
-def test_students_that_cannot_be_told_apart_are_said_first() -> None:
+def test_students_without_a_significant_difference_are_named_first() -> None:
     alike = {"to_base": [], "smallest_p": 0.4, "pairs": 1, "n": 6}
-    text = printed(summary(fidelity=alike))
-    assert text.index("The students cannot be told apart") < text.index("How often the teacher")
-    assert "cannot be told apart" not in printed(summary(fidelity=alike | {"smallest_p": 0.04}))
+    text = one_line(printed(summary(fidelity=alike)))
+    assert text.index("show no significant difference between the students") < text.index("How often the teacher")
+    assert "show no significant difference" not in one_line(printed(summary(fidelity=alike | {"smallest_p": 0.04})))
 
 
 def test_missing_repeats_are_named_under_the_line_ups() -> None:
@@ -202,7 +206,7 @@ def test_missing_repeats_are_named_under_the_line_ups() -> None:
         "max_difference": None, "sum_difference": None, "needs_repeats": 4,
     }  # fmt: skip
     text = one_line(printed(summary(equal_up=[lacks])))
-    assert "exam.repeats=4 would give one student as many exams as all have together now." in text
+    assert "With exam.repeats=4 one student would take as many exams as all students together do now." in text
 
 
 def test_the_assumption_and_what_went_into_the_figures_are_sentences() -> None:
@@ -211,7 +215,7 @@ def test_the_assumption_and_what_went_into_the_figures_are_sentences() -> None:
         "Of 196 pairs within a problem, the right one scored higher in 75.0 %, the same in 20.0 %, lower in 5.0 %"
         in text
     )
-    assert "From 36 teaching rationales and 1,216 exam answers; 4 rationales identical to another" in text
+    assert "From 36 teaching rationales and 1,216 exam answers; 4 rationales with the same text as another" in text
     assert "cut off" not in text
 
 
@@ -272,10 +276,7 @@ def test_no_part_of_a_table_or_sentence_is_a_command_to_the_terminal() -> None:
     table.add_column()
     table.add_row(nasty, nasty)
     for part in (table, Sentences(nasty)):
-        console = Console(width=80)
-        with console.capture() as captured:
-            console.print(part)
-        lines = captured.get().splitlines()
+        lines = printing.printed(part).splitlines()
         assert any("[red]x[/red][2J" in line for line in lines)
         assert all(line.isprintable() for line in lines)
 
@@ -352,7 +353,7 @@ def five() -> dict[str, Any]:
 
 def test_of_many_line_ups_the_best_and_worst_of_each_size_are_shown_and_the_rest_is_counted() -> None:
     text = printed(five())
-    _, _, table = text.partition("Who should sit the exams?")
+    _, _, table = text.partition("Which students should take the exams?")
     table, _, _ = table.partition("No line-up is")
     table = table.split("\n\n")[0]  # the block with MAX
     shown = [line.rstrip() for line in table.splitlines()[4:] if line]
@@ -377,7 +378,7 @@ def test_singular_and_plural() -> None:
     }
     text = one_line(printed(summary(counts=counts, best_possible={"accuracy": 1.0, "n": 1})))
     assert "(1 teaching problem)" in text
-    assert "From 1 teaching rationale and 1 exam answer; 1 rationale identical to another" in text
+    assert "From 1 teaching rationale and 1 exam answer; 1 rationale with the same text as another" in text
     assert "2 texts cut off" in text
 
 
@@ -396,7 +397,7 @@ def test_what_scoring_solutions_costs_is_said() -> None:
 
 
 def test_several_p_values_come_with_a_word_on_their_number() -> None:
-    assert "2 comparisons on the same problems, and p is not corrected for their number" in one_line(printed(summary()))
+    assert "The p of these 2 comparisons is not corrected for their number" in one_line(printed(summary()))
 
 
 def test_answers_of_level_3_are_told_apart_and_shared_ones_are_named() -> None:

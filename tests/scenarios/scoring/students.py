@@ -6,7 +6,18 @@ from random import Random
 
 from msgspec.structs import replace
 
+from broker.work_messages import AnswerForm
 from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
+from scenarios.scoring.lbt import Sheet
+
+
+def same(a: str, b: str, form: AnswerForm) -> bool:
+    return a == b
+
+
+def sheet(*rationales: Rationale) -> Sheet:
+    """A TP with these TRs."""
+    return Sheet(TeachingProblemRecord("tp", "number", None, rationales), same)
 
 
 def logistic(x: float) -> float:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from scenarios.config.schema import Scoring
 from scenarios.scoring.lbt import Rule, Sheet
 from scenarios.scoring.lineups import results_by_problem
-from tests.scenarios.scoring.students import made_up
+from tests.scenarios.scoring.students import made_up, same
 
 
 def abstaining() -> list[Sheet]:
@@ -14,7 +14,7 @@ def abstaining() -> list[Sheet]:
     return [
         Sheet(
             replace(one, rationales=tuple(replace(tr, exams=()) for tr in one.rationales), abstains=True),
-            lambda a, b, _: a == b,
+            same,
         )
         for one in lessons
     ]

@@ -5,17 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scoring
-from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamAnswer, Rationale
 from scenarios.scoring.baselines import by_visible_cases, length_matched, random_pick, shortest
-from scenarios.scoring.lbt import Sheet, best_possible
+from scenarios.scoring.lbt import best_possible
+from tests.scenarios.scoring.students import same, sheet
 
 SCORING = Scoring()
-
-
-def equal(a: str, b: str, form: AnswerForm) -> bool:
-    return a == b
 
 
 def rationale(repeat: int, answer: str | None, tokens: int, mark: bool = False, text: str = "") -> Rationale:
@@ -23,10 +19,6 @@ def rationale(repeat: int, answer: str | None, tokens: int, mark: bool = False, 
     exams = () if answer is None else (ExamAnswer("ada", "ep", 0, mark),)
     right = bool(answer and answer.endswith("!"))
     return Rationale(f"tr{repeat}", repeat, answer, right, tokens, exams, material=text)
-
-
-def sheet(*rationales: Rationale) -> Sheet:
-    return Sheet(TeachingProblemRecord("tp", "number", None, rationales), equal)
 
 
 ONE = sheet(
@@ -71,7 +63,7 @@ def program(repeat: int, behaviour: str, correct: bool, hidden: float) -> Ration
 def test_by_visible_cases_a_passing_program_is_picked_by_votes_then_by_repeat_and_else_by_votes_alone(
     programs: list[Rationale], shown: str | None, hidden: float | None
 ) -> None:
-    picked = by_visible_cases(sheet(*programs), equal, SCORING)
+    picked = by_visible_cases(sheet(*programs), same, SCORING)
     assert (picked.answer, picked.hidden) == (shown, hidden)
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from scenarios.config.prices import Prices
 from scenarios.config.schema import Agent, Scenario, Scoring
-from scenarios.records.observe import ExamCost, InventedExam, TeachingProblemRecord, Tokens
+from scenarios.records.observe import ExamCost, ExplanationCost, InventedExam, TeachingProblemRecord, Tokens
 from scenarios.report.analysis import prices_of
 from scenarios.scoring.curves import RULES, AccuracyCurves, curves, doubling
 from scenarios.scoring.lbt import Sheet
@@ -120,6 +120,10 @@ def test_money_is_that_of_the_tokens_of_each_agent_and_not_known_without_prices(
     assert {name: value.money for name, value in point.items()} == {
         "greedy": 60, "sc": 60, "m1_max": 150, "m1_sum": 150, "m1_avg": 150,
     }  # fmt: skip
+    talked = replace(one, explanation_costs=(ExplanationCost(("ada", "bob"), 40, 30),))
+    paid = curves([Sheet(talked, same)], BOTH, SCORING, 1, prices={"": Prices(0.5, 1), "ada": Prices(1, 2)})
+    assert paid is not None
+    assert paid.rationales[0].methods["m1_max"].money == 200, "the teacher is paid for its answers to questions"
     assert {value.money for value in drawn([one]).rationales[0].methods.values()} == {None}
 
 

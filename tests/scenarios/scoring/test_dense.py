@@ -6,19 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scoring
 from scenarios.records.observe import ExamAnswer, ExamGrade, Rationale, TeachingProblemRecord
 from scenarios.scoring.dense import Dense, dense, dense_scores, tau_b
 from scenarios.scoring.lbt import ChosenAnswer, Rule, Sheet
+from tests.scenarios.scoring.students import same
 
 SCORING = Scoring()
 BY_STUDENT = Scoring(merge="students")
 RULES: tuple[Rule, ...] = ("max", "sum", "avg")
-
-
-def same(a: str, b: str, form: AnswerForm) -> bool:
-    return a == b
 
 
 def rationale(

@@ -2,7 +2,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from scenarios.records.observe import ExamCost, ExamGrade
+from scenarios.records.observe import ExamCost, ExamGrade, ExplanationCost
 from scenarios.scoring.drawn_students import MOST, drawn_students, examined_by
 from scenarios.scoring.lineups import lineups, shown
 from tests.scenarios.scoring.students import made_up
@@ -33,11 +33,14 @@ def test_a_tp_as_if_only_some_students_had_taken_its_exams() -> None:
     graded = [replace(one, grades=(ExamGrade("s0", "ep0", -1.0), ExamGrade("s2", "ep0", -2.0))) for one in
               lesson.rationales]  # fmt: skip
     costs = (ExamCost("s0", 10, 1), ExamCost("s1", 20, 2), ExamCost("s2", 40, 4))
-    lesson = replace(lesson, rationales=tuple(graded), exam_costs=costs, exam_tokens=7, exam_prompt_tokens=70)
+    answers = (ExplanationCost(("s0", "s1"), 100, 10), ExplanationCost(("s1",), 200, 20))
+    lesson = replace(lesson, rationales=tuple(graded), exam_costs=costs, explanation_costs=answers,
+                     exam_tokens=37, exam_prompt_tokens=370)  # fmt: skip
     less = examined_by(lesson, ("s2", "s0"))
     assert {exam.student for one in less.rationales for exam in one.exams} == {"s0", "s2"}
     assert [len(one.exams) for one in less.rationales] == [6, 6]
-    assert (less.exam_tokens, less.exam_prompt_tokens, len(less.exam_costs)) == (5, 50, 2)
+    assert (less.exam_tokens, less.exam_prompt_tokens, len(less.exam_costs)) == (15, 150, 2)
+    assert less.explanation_costs == (ExplanationCost(("s0",), 100, 10),)
     assert examined_by(lesson, ("s0",)).rationales[0].grades == (ExamGrade("s0", "ep0", -1.0),)
     assert examined_by(lesson, ("s0", "s1", "s2")) == lesson
 

@@ -1,6 +1,6 @@
 from msgspec.structs import replace
 
-from scenarios.records.observe import ExamCost, Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamCost, ExplanationCost, Rationale, TeachingProblemRecord
 from scenarios.scoring.equal_cost import MOST, affordable, further, with_votes
 
 
@@ -42,6 +42,19 @@ def test_a_line_up_pays_for_the_exams_of_its_students_alone() -> None:
     # 200 tokens for two rationales and 120 for the exams of ada; 30 completion tokens, and 20.
     assert affordable(one, ["ada"]) == (3, 3, False)
     assert affordable(one, ["nobody"]) == (2, 2, False), "no exams: SC"
+
+
+def test_a_line_up_pays_for_an_answer_to_its_questions_even_if_others_use_it_too() -> None:
+    one = replace(
+        lesson(tr(0), completion=60, prompt=0),
+        exam_costs=(ExamCost("ada", 0, 10), ExamCost("bob", 0, 10)),
+        explanation_costs=(ExplanationCost(("ada",), 0, 10), ExplanationCost(("ada", "bob"), 0, 30)),
+    )
+    # One rationale took 10 completion tokens.
+    assert affordable(one, ["ada", "bob"]).by_completion == affordable(one).by_completion == 7
+    assert affordable(one, ["ada"]).by_completion == 6
+    assert affordable(one, ["bob"]).by_completion == 5
+    assert affordable(one, ["nobody"]).by_completion == 1
 
 
 def test_votes_follow_the_rationales_of_the_lesson() -> None:

@@ -104,7 +104,7 @@ def test_copies_stand_in_for_repeats() -> None:
     assert not found.differ
     words = sentence(found)
     assert words is not None
-    assert words.startswith("The students cannot be told apart by their exams on 10 teaching problems")
+    assert words.startswith("The exams on 10 teaching problems show no significant difference between the students")
 
 
 def test_more_pairs_need_smaller_p_values() -> None:
@@ -134,7 +134,7 @@ def test_a_student_that_failed_half_its_exams_is_compared_on_the_others() -> Non
 def test_a_class_of_copies_is_said_to_be_one_student() -> None:
     found = compared(made_up([0.0, 0.0], tps=2), PLAIN, agent(1))
     assert found == Fidelity([], 1.0, 0, 2)
-    assert (sentence(found) or "").startswith("All students are copies of one.")
+    assert (sentence(found) or "").startswith("All students are copies of one, so")
 
 
 def test_programs_of_others_are_no_copies() -> None:

@@ -1,6 +1,5 @@
 """Reasons and the teacher's own errors: a class worked out by hand, made-up paraphrases, and whole classes."""
 
-import io
 import random
 from collections.abc import Callable
 
@@ -8,7 +7,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console, Group
 
 from scenarios.levels.base import Request, Result
 from scenarios.records.iterate import ArmRun, IterateRoundRecord, Iteration, OwnAnswers
@@ -16,6 +14,7 @@ from scenarios.report.iterate import summarize_rounds
 from scenarios.report.iterate_tables import round_tables
 from scenarios.scoring.reasons import OwnErrors, own_errors, reasons
 from scenarios.scoring.text_clusters import content, groups
+from tests.printing import printed
 from tests.scenarios.levels.iterated import Played, able, answer, bank, level, scenario
 from tests.scenarios.report.test_iterate import COURSE
 
@@ -78,9 +77,7 @@ def test_without_answers_there_are_no_errors_and_no_shares(course: ArmRun) -> No
 
 
 def test_the_end_of_a_class_shows_reasons_with_the_teachers_errors() -> None:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(Group(*round_tables(summarize_rounds(Iteration((MISTAKEN,))))))
-    lines = console.export_text().splitlines()
+    lines = printed(*round_tables(summarize_rounds(Iteration((MISTAKEN,))))).splitlines()
     row = next(line for line in lines if line.startswith("Texts are long."))
     assert row.split()[3:] == ["2", "1", "1", "25", "%", "0", "0"]
     total = next(line for line in lines if line.startswith("all errors"))

@@ -1,16 +1,12 @@
 """What tells right TRs from wrong ones, on pairs counted by hand."""
 
-from broker.work_messages import AnswerForm
 from scenarios.config.schema import Scoring
-from scenarios.records.observe import ExamAnswer, Rationale, TeachingProblemRecord
+from scenarios.records.observe import ExamAnswer, Rationale
 from scenarios.scoring.lbt import Sheet
 from scenarios.scoring.signals import Signal, signals
+from tests.scenarios.scoring.students import sheet
 
 BOTH = ("ada", "bob")
-
-
-def equal(a: str, b: str, form: AnswerForm) -> bool:
-    return a == b
 
 
 def rationale(repeat: int, answer: str | None, tokens: int, judged: str = "", **marks: str) -> Rationale:
@@ -19,10 +15,6 @@ def rationale(repeat: int, answer: str | None, tokens: int, judged: str = "", **
     ratings = tuple(ExamAnswer("teacher", "tp", n, mark == "1") for n, mark in enumerate(judged))
     right = bool(answer and answer.endswith("!"))
     return Rationale(f"tr{repeat}", repeat, answer, right, tokens, exams, ratings=ratings)
-
-
-def sheet(*rationales: Rationale) -> Sheet:
-    return Sheet(TeachingProblemRecord("tp", "number", None, rationales), equal)
 
 
 def told(*sheets: Sheet, students: tuple[str, ...] = BOTH) -> dict[str, Signal]:

@@ -51,7 +51,7 @@ class Processes:
     def starved(self, name: str) -> bool:
         return False
 
-    def last_words(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         return f"the last words of {name}"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from broker.client import Client
 from broker.delivery import Received
+from broker.errors import PlacementError
 from broker.protocol import Ack, Drain, Hello, Joined, Lost, Welcome, WireError, encode
 from broker.work_messages import (
     Answered,
@@ -82,7 +83,7 @@ class Idle:
     def starved(self, name: str) -> bool:
         return False
 
-    def last_words(self, name: str) -> str:
+    def last_error(self, name: str) -> str:
         return ""
 
 
@@ -502,6 +503,20 @@ def test_ctrl_c_ends_the_farewell_of_a_complete_class(store: Store, grader: Clas
     assert school.now - school.told_at == 1.0
 
 
+def test_a_cluster_that_is_lost_during_the_farewell_leaves_the_class_complete(
+    store: Store, grader: ClassGrader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> list[object]:
+        if school.draining:
+            raise PlacementError("the Ray cluster is lost")
+        return []
+
+    school, launcher = DeafSchool(store), Working()
+    monkeypatch.setattr(launcher, "ended", lost)
+    assert classroom(store, grader, school, clock=lambda: school.now, launcher=launcher).run().status == "complete"
+    assert school.now == 1.0
+
+
 def test_ctrl_c_during_the_work_waits_for_external_agents_as_for_others(store: Store, grader: ClassGrader) -> None:
     school = DeafSchool(store)
     room = classroom(store, grader, school, clock=lambda: school.now)
@@ -534,6 +549,10 @@ def test_replaying_the_records_to_a_new_level_resumes_the_class(store: Store, gr
     step, reused = replay(level, level.begin(), store.find_all)
     assert (step.requests, reused, level.finished) == ((), 24, True)
     assert [len(lesson.rationales) for lesson in level.outcome().lessons] == [3, 3, 3]
+    assert len(step.shared) == 24
+    again = ObserveLevel(Setup(SCENARIO, BANK, ANSWERERS))
+    step, reused = replay(again, again.begin(), store.find_all, lambda one: one.stage == "teach")
+    assert ({one.stage for one in step.shared}, reused, again.finished) == ({"teach"}, 24, True)
 
 
 class Training:

@@ -76,8 +76,6 @@ def test_a_job_that_makes_no_sense_is_refused(file: Path, tmp_path: Path) -> Non
     for option in ("gpu", "--a\n--b"):
         with pytest.raises(ScenarioError, match="needs an option of sbatch"):
             slurm(file, sbatch=(option,))
-    with pytest.raises(ScenarioError, match=r"engine.*auto depends on the host"):
-        slurm(file, overrides=("students.0.engine=auto",))
     servers = tuple(f"{who}.{entry}" for who in ("teacher", "students.*") for entry in ("engine=openai", "gpu=auto"))
     with pytest.raises(ScenarioError, match="no agent of this class can run on another node"):
         slurm(file, overrides=servers)
@@ -88,6 +86,17 @@ def test_a_job_that_makes_no_sense_is_refused(file: Path, tmp_path: Path) -> Non
     with pytest.raises(ScenarioError, match="holds a run"):
         slurm(file, out_dir=used)
     assert not list(tmp_path.glob("*.sbatch"))
+
+
+def test_all_agents_without_a_named_engine_are_named_and_what_to_add_for_them_helps(file: Path) -> None:
+    auto = tuple(f"{place}.engine=auto" for place in ("teacher", "students.0", "students.1"))
+    with pytest.raises(ScenarioError, match="run on other nodes: teacher, pair, slow\n") as error:
+        slurm(file, overrides=auto, dry_run=True)
+    added = re.findall(r"--set (\S+)", str(error.value))
+    assert added == ["teacher.engine=vllm", "students.0.engine=vllm", "students.1.engine=vllm"]
+    assert slurm(file, overrides=(*auto, *added, "students.1.gpu=auto"), dry_run=True) == 0
+    with pytest.raises(ScenarioError, match="run on other nodes: pair\n"):
+        slurm(file, overrides=(*auto[:2], "level=2", "students.1.engine=transformers"), dry_run=True)
 
 
 def test_a_file_that_is_there_is_replaced_only_if_asked(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from broker.work_messages import Answered, Message, Teach, Usage
 from scenarios.config.schema import Agent, Exam, Scenario, StudentCopy
 from scenarios.levels.base import Setup
 from scenarios.levels.observe.level import ObserveLevel
+from scenarios.levels.observe.votes import STAGE as VOTES
 from scenarios.levels.steered import SteeredLevel
 from scenarios.session.control import (
     ANSWER,
@@ -43,10 +44,10 @@ class Launcher(Idle):
     def __init__(self) -> None:
         self.sent_away: list[str] = []
 
-    def bring(self, name: str) -> None:
+    def start_child(self, name: str) -> None:
         raise AssertionError(name)
 
-    def send_away(self, name: str) -> int:
+    def stop_child(self, name: str) -> int:
         self.sent_away.append(name)
         return 7
 
@@ -85,7 +86,7 @@ class Classroom:
         level = ObserveLevel(Setup(self.scenario, BANK, ANSWERERS | answerers))
         known = changes(self.store).dropped
         with ControlFolder(self.folder) as control, ClassGrader() as grader:
-            ending = ClassRunner(
+            self.runner = ClassRunner(
                 self.scenario,
                 BANK,
                 SteeredLevel(level, known, lambda id: self.store.find(id) is not None),
@@ -99,8 +100,8 @@ class Classroom:
                 processes={name: [name] for name in NAMES},
                 control=control,
                 clock=lambda: self.now,
-            ).run()
-        return ending.status
+            )
+            return self.runner.run().status
 
     # --- the client -------------------------------------------------------------------------------------
 
@@ -270,6 +271,46 @@ def test_a_dropped_student_is_asked_nothing_more_and_its_process_is_ended(room: 
     assert len(late) == 5
     assert room.launcher.sent_away == ["ada"]
     assert [one.pid for one in room.gone] == [7]
+
+
+@pytest.mark.parametrize(("verb", "of"), [("pause", "teacher"), ("drop", "ada")])
+def test_a_class_keeps_no_message_of_a_request_that_it_has_withdrawn(verb: str, of: str, room: Classroom) -> None:
+    withdrawn: list[str] = []
+
+    def withdraw() -> list[str]:
+        withdrawn[:] = [id for id in room.open if room.asked[id][0] == of]
+        assert set(withdrawn) <= room.runner._messages._sent.keys()
+        room.command(verb, of if verb == "drop" else "")
+        return []
+
+    def look() -> list[str]:
+        assert withdrawn and not set(withdrawn) & room.runner._messages._sent.keys()
+        if verb == "pause":
+            room.command("resume")
+        return []
+
+    before = [] if of == "teacher" else [room.everything]
+    room.script(*before, withdraw, look)
+    assert room.run() == "complete"
+    assert room.runner._messages._sent == {}
+
+
+def test_what_a_drop_makes_due_and_was_answered_before_is_not_asked_again(tmp_path: Path) -> None:
+    lesson = msgspec.structs.replace(SCENARIO.lesson, equal_cost=True)
+    with_bob = msgspec.structs.replace(SCENARIO, lesson=lesson)
+    alone = Classroom(tmp_path, msgspec.structs.replace(with_bob, students=with_bob.students[:1]))
+    assert alone.run() == "complete"
+    alone.store.close()
+
+    # The further rationales of each problem wait for the exams of bob, who has joined since, and then for nothing.
+    room = Classroom(tmp_path, with_bob)
+    answered = {record.request_id for record in room.store.results()}
+    further = {id for (id,) in room.store.rows("SELECT request_id FROM result WHERE stage = ?", VOTES)}
+    room.script(lambda: [str(room.command("drop", "bob"))][:0], list)
+    assert room.run() == "complete"
+    assert further
+    assert not answered & set(room.sent)
+    room.store.close()
 
 
 def test_the_other_copies_of_a_dropped_student_keep_its_process(tmp_path: Path) -> None:

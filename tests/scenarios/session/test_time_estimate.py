@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from broker.errors import ScenarioError
 from scenarios.config.load import read
@@ -13,9 +12,16 @@ from scenarios.session.plan_output import duration, time_table
 from scenarios.session.schedule import ProcessSpeed
 from scenarios.session.time_estimate import TimeEstimate, estimate, of_class
 from tests import classes
+from tests.printing import printed
 
 FOLDER = classes.ROOT / "scenarios"
-SIMULATED = ("teacher.engine=simulated", "students.*.engine=simulated", "task.problems=10", "exam.repeats=1")
+SIMULATED = (
+    "teacher.engine=simulated",
+    "students.*.engine=simulated",
+    "task.problems=10",
+    "exam.problems=2",
+    "exam.repeats=1",
+)
 
 
 def scenario(*overrides: str, name: str = "multi_student") -> Scenario:
@@ -61,7 +67,7 @@ def test_shorter_answers_take_less_time_and_no_answer_exceeds_max_tokens() -> No
     described = scenario(*SIMULATED, "students.0.sampling.max_tokens=40")
     found = by_name(estimate(described, 57, speeds(described), answer_tokens=60))
     assert {name: one.completion_tokens // one.requests for name, one in found.items()} == {
-        "teacher": 60, "small": 40, "hasty": 60, "tiny": 60,
+        "teacher": 60, "peer": 40, "hasty": 60, "tiny": 60,
     }  # fmt: skip
     longest = estimate(described, 57, speeds(described), answer_tokens=1000)
     assert longest.hours == estimate(described, 57, speeds(described)).hours
@@ -74,12 +80,12 @@ def test_students_alone_and_questions_are_part_of_the_schedule() -> None:
     described = scenario(*SIMULATED, "exam.questions=1", "baselines=[students_alone]", "task.problems=1")
     found = by_name(estimate(described, 57, speeds(described)))
     assert found["teacher"].requests == 1 + 6 + 3 * 6
-    assert found["small"].requests == 6 + 12 + 2
+    assert found["peer"].requests == 6 + 12 + 2
 
 
 def test_copies_of_a_student_are_answered_by_one_agent() -> None:
     described = scenario(*SIMULATED, "students.0.copies=3")
-    assert by_name(estimate(described, 57, speeds(described)))["small"].requests == 3 * 120
+    assert by_name(estimate(described, 57, speeds(described)))["peer"].requests == 3 * 120
 
 
 @pytest.mark.parametrize(
@@ -112,8 +118,8 @@ def test_gpu_hours_count_every_gpu_and_those_without_agents_are_named() -> None:
     assert found.gpus_without_agents == ("2",)
     assert found.hours > estimate(described, 57, speeds(described)).hours
     words = text(found)
-    assert "No agent sits on GPU 2" in words
-    assert "teacher and small share GPU 0" in words and "hasty and tiny share GPU 1" in words
+    assert "No agent uses GPU 2" in words
+    assert "teacher and peer share GPU 0" in words and "hasty and tiny share GPU 1" in words
 
 
 def test_agents_that_take_turns_are_said_to() -> None:
@@ -141,15 +147,15 @@ def test_the_cached_share_of_prompts_is_near_that_of_a_recorded_class() -> None:
     found = estimate(described, 57, speeds(described), answer_tokens=54)
     for name in ("half", "tiny"):
         share = students[name]["cached_prompt_tokens"] / students[name]["prompt_tokens"]
-        assert by_name(found)["small"].cached_share == pytest.approx(share, abs=0.01)
+        assert by_name(found)["peer"].cached_share == pytest.approx(share, abs=0.01)
         # Rationales without an answer, or identical ones, have no exams of their own.
-        assert students[name]["requests"] <= by_name(found)["small"].requests
+        assert students[name]["requests"] <= by_name(found)["peer"].requests
 
 
 def test_students_who_are_taught_an_answer_alone_compute_no_rationale() -> None:
     described = scenario(*SIMULATED, "exam.problems=1", "task.demonstrations=0")
     taught = scenario(*SIMULATED, "exam.problems=1", "task.demonstrations=0", "lesson.material=answer")
-    (whole, short) = (by_name(estimate(one, 57, speeds(one)))["small"] for one in (described, taught))
+    (whole, short) = (by_name(estimate(one, 57, speeds(one)))["peer"] for one in (described, taught))
     # The prompt: instructions, TP, EP, and the TR of 120 tokens or its answer of 12; the TP, the TR and the EP are new.
     assert whole.cached_share == pytest.approx(80 / (80 + 57 + 57 + 120))
     assert short.cached_share == pytest.approx(80 / (80 + 57 + 57 + 12))
@@ -184,10 +190,7 @@ def test_prompts_cost_time_where_their_speed_is_given() -> None:
 
 
 def text(found: TimeEstimate, width: int = 400) -> str:
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(time_table(found))
-    return capture.get()
+    return printed(time_table(found), width=width)
 
 
 @pytest.mark.parametrize(

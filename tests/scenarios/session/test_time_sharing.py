@@ -11,10 +11,10 @@ class Machine:
         client: Client = self  # type: ignore[assignment]
         self.turns = TimeSharing({"teacher": ["teacher"], "ada": ["ada", "ada.2"], "bob": ["bob"]}, self, client)
 
-    def bring(self, name: str) -> None:
+    def start_child(self, name: str) -> None:
         self.did.append(f"+{name}")
 
-    def send_away(self, name: str) -> int:
+    def stop_child(self, name: str) -> int:
         self.did.append(f"-{name}")
         return len(name)
 

@@ -1,12 +1,10 @@
 """What is left of a study, from its finished classes, and what its number of problems can show."""
 
-import io
-
 import pytest
-from rich.console import Console
 
 from scenarios.studies.estimate import Spent, in_words, measured, needed, power, power_table
 from scenarios.studies.pooling import difference
+from tests.printing import printed
 
 
 def planned(factor: str, requests: int = 100) -> dict[str, object]:
@@ -29,7 +27,7 @@ def test_a_class_that_is_left_takes_what_finished_classes_with_its_factors_took(
 
 
 def test_without_a_finished_class_there_is_no_rate_and_with_all_of_them_nothing_is_left() -> None:
-    assert "so there is no measured rate" in in_words(measured([planned("small")], [None], [None]))
+    assert "no request was answered yet" in in_words(measured([planned("small")], [None], [None]))
     assert in_words(measured([planned("small")], [took(60)], [None])) == "All is done: 1 class took 1 min."
     assert "the other one takes" in in_words(measured([planned("a"), planned("a")], [took(60), None], [None, None]))
 
@@ -73,8 +71,5 @@ def test_a_difference_that_takes_too_many_problems_is_not_called_one_that_nothin
 def test_several_primary_comparisons_take_more_problems_and_the_table_says_so() -> None:
     for alone, among in zip(power(), power(4), strict=True):
         assert (alone.problems or 0) < (among.problems or 10**6)
-    console = Console(file=io.StringIO(), width=120)
-    console.print(power_table(power(4), 40, 4))
-    assert isinstance(console.file, io.StringIO)
-    said = " ".join(console.file.getvalue().split())
+    said = " ".join(printed(power_table(power(4), 40, 4), width=120).split())
     assert "among 4 comparisons (80 % power, p < 0.05 after correction)" in said and "p < 0.05 / 4" in said

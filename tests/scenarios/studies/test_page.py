@@ -52,9 +52,7 @@ def test_the_page_of_a_study_answers_first_and_axe_accepts_it(
     opened = OpenPage(browser, report(study), width=width, dark=dark)
     answer = opened.page.locator(".answer").inner_text()
     assert answer.index("mixed against copies") < answer.index("mixed against sc") < answer.index("Holm")
-    expect(opened.page.locator("#doubt")).to_contain_text(
-        "comparisons (descriptive) are on the same problems, and p is not"
-    )
+    expect(opened.page.locator("#doubt")).to_contain_text("comparisons (descriptive) is not corrected for their number")
     for rule in ("MAX", "SUM"):
         opened.page.get_by_role("radio", name=rule).check()
         expect(opened.page.locator("#lineups .view:visible h3")).to_have_text(f"Line-ups, M1 {rule}")
@@ -140,7 +138,7 @@ def test_a_class_that_cannot_be_read_is_left_out_and_the_others_are_reported(tmp
     (folder.run(folder.cells()[0]).path / "class.db").write_text("no database")
     err = Console(file=io.StringIO(), width=500)
     assert rebuild_study(folder, Console(quiet=True), err) == 1
-    assert isinstance(err.file, io.StringIO) and "its summary and its page stay as they are" in err.file.getvalue()
+    assert isinstance(err.file, io.StringIO) and "is left out, since it cannot be read" in err.file.getvalue()
     result = json.loads((folder.path / "study.json").read_bytes())
     assert [run["status"] for run in result["runs"]] == ["failed", "complete"]
     assert "it is damaged" in result["runs"][0]["reason"] and result["primary"]

@@ -1,14 +1,12 @@
 """The printed result of a study, in any width."""
 
-import io
-
 import msgspec
 import pytest
-from rich.console import Console
 
 from scenarios.studies.pooling import Accuracy, Difference
 from scenarios.studies.result import CellResult, LineupResult, PublishedResult, StudyResult
 from scenarios.studies.tables import ROWS_SHOWN, result_tables
+from tests import printing
 
 DIFFERENCE = Difference(
     a="mixed", b="sc", difference=0.1, ci95=(-0.05, 0.25), wins=5, losses=2, p_value=0.04, p_holm=0.08, n=30
@@ -41,10 +39,7 @@ RESULT = StudyResult(
 
 
 def printed(result: StudyResult, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result_tables(result))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return printing.printed(result_tables(result), width=width)
 
 
 def test_published_numbers_stand_beside_ours() -> None:

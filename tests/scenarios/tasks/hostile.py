@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
-from scenarios.tasks.sandbox import Limits, Outcome, Sandbox
+from scenarios.tasks.sandbox.outcome import CallOutcome, ProgramLimits
+from scenarios.tasks.sandbox.pool import Sandbox
 
-LIMITS = Limits(seconds=0.5, memory_mb=128, processes=8)
+LIMITS = ProgramLimits(seconds=0.5, memory_mb=128, processes=8)
 UNREAD = "what no program may read"
 
 
@@ -427,7 +428,7 @@ def uncontained(name: str, sandbox: Sandbox, given: dict[str, Any]) -> str:
     allowed = outcome.error in hostile.errors if outcome.error else outcome.value in hostile.values
     if not allowed or UNREAD in str(outcome) or len(outcome.detail) > 300 or not outcome.detail.isprintable():
         return f"{name}: {outcome}"
-    return "" if good == Outcome([42, []]) else f"{name}, then a good program: {good}"
+    return "" if good == CallOutcome([42, []]) else f"{name}, then a good program: {good}"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.engines.local import attention
-from agents.engines.local.attention import Plan, attend, causal, common_prefix, without_math_kernel
+from agents.engines.local.attention import AttentionPlan, attend, causal, group_by_prefix, without_math_kernel
 from agents.engines.local.batch import BatchRow
 from broker.work_messages import Sampling
 
@@ -37,7 +37,7 @@ def exact(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torc
 
 def compare(
     rows: Sequence[BatchRow], dtype: torch.dtype, *, key_heads: int = 2, copies: int = 3, dim: int = 16
-) -> tuple[Plan, float]:
+) -> tuple[AttentionPlan, float]:
     """Attend in one layer; return the plan and the largest error, in units of the largest value."""
     draw = torch.Generator().manual_seed(7)
     longest = max(len(each.tokens) for each in rows)
@@ -53,7 +53,7 @@ def compare(
         1, copies * key_heads, sum(len(each.tokens) - each.held for each in rows), dim, generator=draw
     ).to(dtype)
     new = torch.cat([part[..., each.held :, :] for part, each in zip(whole, rows, strict=True)], dim=-2)
-    plan = Plan(rows, slots)
+    plan = AttentionPlan(rows, slots)
     module: Any = SimpleNamespace(layer_idx=0)
     out, _ = attend(module, query, new[0][None], new[1][None], None, scaling=SCALE, slots=slots, plan=plan)
     assert out.dtype == dtype
@@ -152,7 +152,7 @@ def grouped(known: Sequence[tuple[int, ...]], length: int) -> list[list[int]]:
 def test_rows_attend_together_where_it_saves_more_than_it_costs(
     rows: list[BatchRow], length: int, sizes: list[int]
 ) -> None:
-    common, groups = common_prefix(rows)
+    common, groups = group_by_prefix(rows)
     assert (common, [len(group) for group in groups]) == (length, sizes)
     assert len({tuple(rows[slot].known[:common]) for group in groups for slot in group}) == len(groups)
 
@@ -164,7 +164,7 @@ def test_what_a_row_is_known_to_hold_is_all_but_the_last_token_of_what_it_was_gi
 
 
 def test_elsewhere_than_on_a_cpu_rows_attend_one_by_one() -> None:
-    plan = Plan(exams(8, COMMON), torch.empty(0, device="meta"))
+    plan = AttentionPlan(exams(8, COMMON), torch.empty(0, device="meta"))
     assert (plan.common, plan.groups, plan.apart) == (0, [], [])
 
 

@@ -12,7 +12,7 @@ import transformers
 
 from agents.engines.base import Prompt, Scored
 from agents.engines.local import attention
-from agents.engines.local.attention import Plan
+from agents.engines.local.attention import AttentionPlan
 from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.local.loading import load
@@ -29,12 +29,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Plan]]:
+def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AttentionPlan]]:
     """The plans of all steps in which rows attended together."""
-    found: list[Plan] = []
+    found: list[AttentionPlan] = []
     together = attention.in_groups
 
-    def noted(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: Plan, scale: float) -> torch.Tensor:
+    def noted(
+        query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, plan: AttentionPlan, scale: float
+    ) -> torch.Tensor:
         if not found or found[-1] is not plan:
             found.append(plan)
         return together(query, keys, values, plan, scale)
@@ -57,7 +59,7 @@ def requests(system: str, limits: Sequence[int], seed: int = 0) -> list[Prompt]:
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 @pytest.mark.parametrize("length", [0, 1, 90, len(SYSTEM)])
 def test_greedy_text_is_the_librarys_own_whatever_requests_share(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plans: list[Plan], kind: str, length: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plans: list[AttentionPlan], kind: str, length: int
 ) -> None:
     """Requests join and leave at different times, since their limits differ and five run at once."""
     monkeypatch.setattr(attention, "CALL", 0)
@@ -71,7 +73,9 @@ def test_greedy_text_is_the_librarys_own_whatever_requests_share(
 
 
 @pytest.mark.parametrize("cached", [0, 1, 256])
-def test_groups_in_one_batch_each_say_what_the_library_says(tiny: Path, plans: list[Plan], cached: int) -> None:
+def test_groups_in_one_batch_each_say_what_the_library_says(
+    tiny: Path, plans: list[AttentionPlan], cached: int
+) -> None:
     """Two groups whose prompts differ from the first letter on, and requests of neither."""
     first = requests("A" + SYSTEM, [8, 12, 10, 14, 9], seed=1)
     second = requests("B" + SYSTEM, [11, 7, 13, 9, 12], seed=2)
@@ -85,7 +89,7 @@ def test_groups_in_one_batch_each_say_what_the_library_says(tiny: Path, plans: l
 
 
 def test_samples_of_one_prompt_attend_to_all_of_it_together_and_are_what_they_are_alone(
-    tiny: Path, plans: list[Plan]
+    tiny: Path, plans: list[AttentionPlan]
 ) -> None:
     asked = [prompt("Who?", WARM, seed, system=SYSTEM) for seed in range(6)]
     together = answers(tiny, asked, together=True, capacity=6)
@@ -96,7 +100,7 @@ def test_samples_of_one_prompt_attend_to_all_of_it_together_and_are_what_they_ar
 
 @pytest.mark.parametrize("kind", ["adapter", "complete"])
 def test_requests_for_other_weights_never_attend_together(
-    tiny: Path, tmp_path: Path, plans: list[Plan], kind: str
+    tiny: Path, tmp_path: Path, plans: list[AttentionPlan], kind: str
 ) -> None:
     adapter, added = make.adapter(tiny, tmp_path, 11)
     complete = make.complete(tiny, tmp_path, added)
@@ -110,7 +114,7 @@ def test_requests_for_other_weights_never_attend_together(
     assert said[::2] != said[1::2]
 
 
-def test_scores_are_the_same_beside_requests_that_attend_together(tiny: Path, plans: list[Plan]) -> None:
+def test_scores_are_the_same_beside_requests_that_attend_together(tiny: Path, plans: list[AttentionPlan]) -> None:
     solutions = [" 5", " ", " I say: Tom.\nAnswer: Tom"] * 2
 
     async def use(engine: TransformersEngine, *, together: bool) -> list[Scored]:
@@ -151,11 +155,13 @@ def errors(folder: Path, dtype: torch.dtype, system: str) -> tuple[float, float]
     return off[0], off[1]
 
 
-def test_log_probabilities_in_float32_are_the_librarys_own(tiny: Path, plans: list[Plan]) -> None:
+def test_log_probabilities_in_float32_are_the_librarys_own(tiny: Path, plans: list[AttentionPlan]) -> None:
     assert errors(tiny, torch.float32, SYSTEM)[0] < 1e-4
 
 
-def test_log_probabilities_in_bfloat16_are_off_by_what_rounding_explains(tiny: Path, plans: list[Plan]) -> None:
+def test_log_probabilities_in_bfloat16_are_off_by_what_rounding_explains(
+    tiny: Path, plans: list[AttentionPlan]
+) -> None:
     """Rows that attend together round twice more in a layer than the library, of about a dozen times: each of the two
     parts, before they are merged. Both errors follow from the arithmetic of this CPU, so they are compared on it."""
     own, library = errors(tiny, torch.bfloat16, SYSTEM)
@@ -164,14 +170,14 @@ def test_log_probabilities_in_bfloat16_are_off_by_what_rounding_explains(tiny: P
 
 @pytest.mark.models
 def test_log_probabilities_of_smollm2_in_bfloat16_are_off_by_what_rounding_explains(
-    smollm2: Path, plans: list[Plan]
+    smollm2: Path, plans: list[AttentionPlan]
 ) -> None:
     own, library = errors(smollm2, torch.bfloat16, SYSTEM * 4)
     assert own < 2 * library
 
 
 @pytest.mark.models
-def test_smollm2_says_greedily_what_the_library_says(smollm2: Path, plans: list[Plan]) -> None:
+def test_smollm2_says_greedily_what_the_library_says(smollm2: Path, plans: list[AttentionPlan]) -> None:
     asked = requests(SYSTEM * 4, [12, 6, 9, 12, 8, 10, 12, 7])
     said = [each.text for each in answers(smollm2, asked, together=True, capacity=6)]
     assert said == by_the_library(smollm2, asked)

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Settings, Turn
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSettings, EngineStartError, Prompt, Turn
 from agents.engines.chat import Chat
 from agents.engines.local.batch import Batch, BatchRow
 from agents.engines.local.engine import TransformersEngine
-from agents.engines.local.loading import load, unmap
+from agents.engines.local.loading import load
+from agents.engines.local.packing import unmap
 from agents.engines.local.sampling import choose
 from agents.engines.local.slots import Slots
 from broker.work_messages import Sampling, Teach
@@ -87,7 +88,7 @@ def prompt(question: str, sampling: Sampling = GREEDY, seed: int = 0, system: st
         begun="Solution:",
         sampling=sampling,
         seed=seed,
-        asked=Teach(problem=question, answer_form="number", sampling=sampling),
+        request=Teach(problem=question, answer_form="number", sampling=sampling),
     )
 
 
@@ -103,7 +104,7 @@ def with_engine(
 ) -> T:
     async def main() -> T:
         chosen: dict[str, Any] = {"capacity": 3, "threads": 1, "dtype": "float32"} | changes
-        engine = TransformersEngine(Settings(model="tiny", folder=folder, **chosen))
+        engine = TransformersEngine(EngineSettings(model="tiny", folder=folder, **chosen))
         await engine.start(progress)
         try:
             return await asyncio.wait_for(use(engine), WAIT_S)
@@ -387,7 +388,7 @@ def test_a_request_that_finds_no_memory_beside_others_waits_for_them(
             raise torch.OutOfMemoryError("no memory left")
         reserve(self, tokens, held)
 
-    monkeypatch.setattr(Slots, "fit", lambda self, rows, tokens: True)
+    monkeypatch.setattr(Slots, "fits", lambda self, rows, tokens: True)
     monkeypatch.setattr(Slots, "reserve", short_of_memory)
     prompts = [prompt("Who?"), prompt("long " * 30), prompt("What?")]
     assert [one.usage.completion_tokens for one in answers(tiny, prompts, together=True)] == [12, 12, 12]
@@ -441,7 +442,7 @@ def test_a_caller_that_gives_up_frees_its_slot(tiny: Path) -> None:
 
 def start_error(folder: Path | None, **changes: Any) -> str:
     async def main() -> None:
-        engine = TransformersEngine(Settings(model="tiny", folder=folder, capacity=1, threads=1, **changes))
+        engine = TransformersEngine(EngineSettings(model="tiny", folder=folder, capacity=1, threads=1, **changes))
         try:
             await engine.start(lambda request_id, tokens: None)
         finally:
@@ -475,17 +476,17 @@ def test_what_cannot_start_says_why(tmp_path: Path, tiny: Path) -> None:
 
 
 def test_a_model_whose_attention_is_of_another_kind_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.engines.local.attention.Plan.__init__", shifted(monkeypatch))
+    monkeypatch.setattr("agents.engines.local.attention.AttentionPlan.__init__", shifted(monkeypatch))
     assert "attention is of another kind" in start_error(tiny, dtype="float32")
 
 
 def shifted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """As if positions did not mean to the model what they mean to slots."""
-    from agents.engines.local.attention import Plan
+    from agents.engines.local.attention import AttentionPlan
 
-    real = Plan.__init__
+    real = AttentionPlan.__init__
 
-    def init(self: Plan, rows: Sequence[BatchRow], like: torch.Tensor) -> None:
+    def init(self: AttentionPlan, rows: Sequence[BatchRow], like: torch.Tensor) -> None:
         real(self, rows, like)
         self.positions = self.positions // 2
 

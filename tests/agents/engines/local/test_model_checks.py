@@ -359,9 +359,9 @@ def test_a_seat_on_a_gpu_is_never_taken_on_the_cpu(
     monkeypatch.setattr(torch.version, "cuda", None)
     has(monkeypatch)
     said = start_error(whole)
-    assert f"this agent sits on a GPU, and torch {torch.__version__} is built for" in said
+    assert f"this agent runs on a GPU, and torch {torch.__version__} is built for" in said
     assert "pip install --force-reinstall torch" in said and "gpu: none" in said
-    with pytest.raises(TrainingFailed, match="this agent sits on a GPU") as caught:
+    with pytest.raises(TrainingFailed, match="this agent runs on a GPU") as caught:
         device_of(spec(tmp_path, whole))
     assert caught.value.for_good
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.engines.local import prefixes as module
-from agents.engines.local.prefixes import Block, Prefixes
+from agents.engines.local.prefixes import Block, PrefixCache
 
 TOKEN = 4
 """Bytes of a token's keys and values here."""
@@ -24,11 +24,11 @@ def keys_values(tokens: Sequence[int]) -> torch.Tensor:
     return torch.tensor(numbers).view(1, 1, 1, -1, 1)
 
 
-def add(prefixes: Prefixes, tokens: Sequence[int]) -> None:
+def add(prefixes: PrefixCache, tokens: Sequence[int]) -> None:
     prefixes.add(tokens, keys_values(tokens))
 
 
-def found(prefixes: Prefixes, tokens: Sequence[int]) -> int:
+def found(prefixes: PrefixCache, tokens: Sequence[int]) -> int:
     """The length of the prefix that is found; its keys and values are the right ones."""
     length, parts = prefixes.find(tokens)
     together = torch.cat([*parts, keys_values([])], dim=-2)[..., :length, :]
@@ -36,7 +36,7 @@ def found(prefixes: Prefixes, tokens: Sequence[int]) -> int:
     return length
 
 
-def blocks(prefixes: Prefixes) -> Iterator[Block]:
+def blocks(prefixes: PrefixCache) -> Iterator[Block]:
     unseen = list(prefixes._roots.values())
     while unseen:
         block = unseen.pop()
@@ -49,7 +49,7 @@ def blocks(prefixes: Prefixes) -> Iterator[Block]:
             yield block
 
 
-def check_memory(prefixes: Prefixes, limit: int) -> None:
+def check_memory(prefixes: PrefixCache, limit: int) -> None:
     """What is counted is what the storage of all blocks takes, and within the limit."""
     stored = [block.keys_values.untyped_storage() for block in blocks(prefixes)]
     assert len({storage.data_ptr() for storage in stored}) == len(stored)
@@ -57,7 +57,7 @@ def check_memory(prefixes: Prefixes, limit: int) -> None:
 
 
 def test_the_longest_prefix_is_found_and_the_least_recently_used_is_dropped() -> None:
-    prefixes = Prefixes(limit=TOKEN * 7)
+    prefixes = PrefixCache(limit=TOKEN * 7)
     assert prefixes.find([1, 2]) == (0, [])
     add(prefixes, [1, 2, 3])
     add(prefixes, [1, 2, 9, 9])
@@ -71,7 +71,7 @@ def test_the_longest_prefix_is_found_and_the_least_recently_used_is_dropped() ->
 
 
 def test_a_prompt_that_goes_on_from_another_takes_only_what_it_adds() -> None:
-    prefixes = Prefixes(limit=TOKEN * 5)
+    prefixes = PrefixCache(limit=TOKEN * 5)
     add(prefixes, [1, 2, 3])
     add(prefixes, [1, 2, 3, 4, 5])
     assert prefixes.held == TOKEN * 5
@@ -83,7 +83,7 @@ def test_prompts_share_the_memory_of_their_beginning() -> None:
     beginning = [*range(500), 0]
     prompts = [[*beginning, 1000 + number, *range(99)] for number in range(20)]
     limit = TOKEN * (501 + 20 * 100)
-    prefixes = Prefixes(limit)
+    prefixes = PrefixCache(limit)
     for prompt in prompts:
         add(prefixes, prompt)
         check_memory(prefixes, limit)
@@ -94,7 +94,7 @@ def test_prompts_share_the_memory_of_their_beginning() -> None:
 def test_what_many_prompts_begin_with_outlives_their_ends() -> None:
     beginning = list(range(300))
     limit = TOKEN * 500
-    prefixes = Prefixes(limit)
+    prefixes = PrefixCache(limit)
     prompts = [[*beginning, 1000 + number, *range(70)] for number in range(40)]
     for prompt in prompts:
         add(prefixes, prompt)
@@ -104,17 +104,17 @@ def test_what_many_prompts_begin_with_outlives_their_ends() -> None:
 
 
 def test_a_prompt_that_exceeds_the_limit_drops_nothing() -> None:
-    prefixes = Prefixes(limit=TOKEN * 5)
+    prefixes = PrefixCache(limit=TOKEN * 5)
     add(prefixes, [1, 2, 3])
     add(prefixes, [7] * 6)
     assert (found(prefixes, [7] * 6), found(prefixes, [1, 2, 3])) == (0, 3)
-    nothing = Prefixes(limit=0)
+    nothing = PrefixCache(limit=0)
     add(nothing, [1])
     assert found(nothing, [1]) == nothing.held == 0
 
 
 def test_prompts_of_other_weights_are_not_found_and_make_room_too() -> None:
-    prefixes = Prefixes(limit=TOKEN * 6)
+    prefixes = PrefixCache(limit=TOKEN * 6)
     add(prefixes, [1, 2, 3])
     prefixes.weights = "trained"
     assert found(prefixes, [1, 2, 3]) == 0
@@ -137,7 +137,7 @@ def test_whatever_is_added_the_bound_holds_and_the_last_prompt_is_there(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "BLOCK", size)
-        prefixes, limit = Prefixes(room * TOKEN), room * TOKEN
+        prefixes, limit = PrefixCache(room * TOKEN), room * TOKEN
         for weights, prompt in added:
             prefixes.weights = weights
             add(prefixes, prompt)
@@ -154,7 +154,7 @@ def test_with_memory_for_all_every_beginning_is_found_and_kept_once(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "BLOCK", size)
-        prefixes = Prefixes(1 << 20)
+        prefixes = PrefixCache(1 << 20)
         for prompt in added:
             add(prefixes, prompt)
         beginnings = {tuple(prompt[: end + 1]) for prompt in added for end in range(len(prompt))}
@@ -176,7 +176,7 @@ def test_a_prompt_for_which_there_is_no_memory_is_kept_as_far_as_there_was(
         return clone(self)
 
     monkeypatch.setattr(module, "BLOCK", 4)
-    prefixes = Prefixes(limit=TOKEN * 100)
+    prefixes = PrefixCache(limit=TOKEN * 100)
     add(prefixes, [1, 2, 3, 4])
     prompt = [1, 2, *range(10, 20)]
     with monkeypatch.context() as patched:
@@ -193,7 +193,7 @@ def test_another_error_than_a_lack_of_memory_is_not_hidden(monkeypatch: pytest.M
     def broken(self: torch.Tensor) -> Any:
         raise RuntimeError("the device is lost")
 
-    prefixes = Prefixes(limit=TOKEN * 5)
+    prefixes = PrefixCache(limit=TOKEN * 5)
     monkeypatch.setattr(torch.Tensor, "clone", broken)
     with pytest.raises(RuntimeError, match="lost"):
         add(prefixes, [1])

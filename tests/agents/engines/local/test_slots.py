@@ -65,7 +65,7 @@ def test_on_a_cpu_slots_grow_and_shrink_within_one_block_and_rows_keep_what_they
     rows: list[torch.Tensor] = []
     for number, (tokens, staying) in enumerate(steps):
         del rows[staying:]
-        if not made.fit(len(rows), tokens):
+        if not made.fits(len(rows), tokens):
             continue
         made.reserve(tokens, [row.shape[3] for row in rows])
         for slot, row in enumerate(rows):
@@ -84,7 +84,7 @@ def test_every_row_that_fits_has_a_slot_whatever_was_lowered_and_raised_before(
     rows: list[torch.Tensor] = []
     for number, (tokens, staying, then) in enumerate(steps):
         del rows[staying:]
-        if made.fit(len(rows), tokens):
+        if made.fits(len(rows), tokens):
             made.reserve(tokens, [row.shape[3] for row in rows])
             rows.append(made.all[len(rows), ..., :tokens, :].fill_(number + 1).clone())
         for slot, row in enumerate(rows):
@@ -104,16 +104,16 @@ def test_memory_and_rows_that_were_given_up_come_back() -> None:
     assert made.capacity == 5
     for _ in range(9):
         made.recover()
-    assert made.capacity == 8 and not made.fit(4, 128), "beside the old block there is no room for a larger one"
+    assert made.capacity == 8 and not made.fits(4, 128), "beside the old block there is no room for a larger one"
     made.reserve(128, [])
     assert made.all.shape[0] == 8
 
 
 def test_a_row_that_needs_more_than_all_slots_may_take_runs_alone_and_leaves_nothing_behind() -> None:
     made = slots(4 * SLOT)
-    assert made.fit(0, 1000)
+    assert made.fits(0, 1000)
     made.reserve(1000, [])
-    assert made.all.shape[0] == 1 and not made.fit(1, 10)
+    assert made.all.shape[0] == 1 and not made.fits(1, 10)
     made.reserve(10, [])
     assert made.all.shape[0] == 4 and made.all.untyped_storage().nbytes() == 4 * SLOT
 
@@ -123,14 +123,14 @@ def test_where_memory_is_shared_only_what_is_needed_is_taken_and_old_and_new_slo
     made.reserve(100, [])
     assert made.all.untyped_storage().nbytes() == 8 * SLOT
     # Twice as long, eight of them take 16 slots' memory: too much beside the eight that rows hold.
-    assert made.fit(2, 128) and not made.fit(2, 129)
-    assert made.fit(0, 129)
+    assert made.fits(2, 128) and not made.fits(2, 129)
+    assert made.fits(0, 129)
     made.reserve(129, [])
     assert made.all.untyped_storage().nbytes() == 16 * SLOT
 
     roomy = slots(64 * SLOT, device="meta")
     roomy.reserve(100, [])
-    assert roomy.fit(2, 129)
+    assert roomy.fits(2, 129)
     roomy.reserve(129, [5, 7])
     assert roomy.all.shape[:1] + roomy.all.shape[4:5] == (8, 256)
 

@@ -9,7 +9,7 @@ import transformers
 from msgspec.structs import replace
 from tokenizers import AddedToken
 
-from agents.engines.base import Completion, Prompt, Settings, Turn
+from agents.engines.base import Completion, EngineSettings, Prompt, Turn
 from agents.engines.chat import Chat
 from agents.engines.local.engine import TransformersEngine
 from agents.engines.thoughts import closing
@@ -68,7 +68,7 @@ def say(
     own.save_pretrained(folder)
     script = iter(own(said, add_special_tokens=False)["input_ids"])
     monkeypatch.setattr("agents.engines.local.batch.choose", lambda logits, rows: [next(script)])
-    settings = Settings(model="m", folder=folder, capacity=1, threads=1, dtype="float32", **changes)
+    settings = EngineSettings(model="m", folder=folder, capacity=1, threads=1, dtype="float32", **changes)
 
     async def main() -> Completion:
         engine = TransformersEngine(settings)

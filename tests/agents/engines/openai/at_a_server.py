@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from agents.engines.base import Completion, EngineStartError, Prompt, Settings, Turn
+from agents.engines.base import Completion, EngineSettings, EngineStartError, Prompt, Turn
 from agents.engines.openai.engine import OpenAIEngine
 from broker.work_messages import Sampling, Teach
 from tests.agents.engines.openai.openai_server import WAIT_S, Server
@@ -39,12 +39,12 @@ def prompt(question: str = "2 + 3?", begun: str = "Solution:", **sampling: Any) 
     )
     how = Sampling(**sampling)
     asked = Teach(problem=question, answer_form="number", sampling=how)
-    return Prompt(request_id=f"{question}", turns=turns, begun=begun, sampling=how, seed=(1 << 62) + 5, asked=asked)
+    return Prompt(request_id=f"{question}", turns=turns, begun=begun, sampling=how, seed=(1 << 62) + 5, request=asked)
 
 
 def engine(server: Server, clock: Clock | None = None, *, capacity: int = 0, **options: Any) -> OpenAIEngine:
     clock = clock or Clock()
-    told = Settings(
+    told = EngineSettings(
         model=server.model, folder=None, capacity=capacity, threads=1, options={"base_url": server.url, **options}
     )
     return OpenAIEngine(told, clock=clock, sleep=clock.sleep)

@@ -12,7 +12,7 @@ from broker.errors import PlacementError, ScenarioError
 pytest.importorskip("openai", reason="pip install -e '.[openai]'")
 
 from agents import engines
-from agents.engines.base import Completion, EngineExhausted, EngineStartError, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineSettings, EngineStartError
 from agents.engines.openai.options import Feature, ServerOptions
 from agents.placement import agent_process, resolve
 from agents.placement.server_keys import check_keys, keys_sent
@@ -308,4 +308,4 @@ def test_an_agent_at_a_server_needs_the_name_of_a_model(tmp_path: Path) -> None:
 def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "agents.engines.openai.engine", None)
     with pytest.raises(EngineStartError, match=r"pip install -e '.\[openai\]'"):
-        engines.make("openai", Settings(model="m", folder=None, capacity=0, threads=1))
+        engines.make("openai", EngineSettings(model="m", folder=None, capacity=0, threads=1))

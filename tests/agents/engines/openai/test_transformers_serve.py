@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason="transformers serve needs fastapi")
 pytest.importorskip("uvicorn", reason="transformers serve needs uvicorn")
 
 from agents import prompts
-from agents.engines.base import Completion, EngineStartError, Settings
+from agents.engines.base import Completion, EngineSettings, EngineStartError
 from agents.engines.openai.capabilities import INSTEAD
 from agents.engines.openai.engine import OpenAIEngine
 from agents.models.catalogue import ensure
@@ -58,7 +58,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
 
 def at(served: tuple[str, str], model: str = "") -> OpenAIEngine:
     options = {"base_url": served[0], "retries": 1, "timeout_s": 1200}
-    return OpenAIEngine(Settings(model=model or served[1], folder=None, capacity=2, threads=1, options=options))
+    return OpenAIEngine(EngineSettings(model=model or served[1], folder=None, capacity=2, threads=1, options=options))
 
 
 def test_it_answers_and_what_it_does_not_take_is_found_out(

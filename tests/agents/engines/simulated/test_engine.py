@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from agents import prompts
-from agents.engines.base import Completion, EngineExhausted, EngineFailure, EngineStartError, Scored, Settings
+from agents.engines.base import Completion, EngineExhausted, EngineFailure, EngineSettings, EngineStartError, Scored
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import write_answer_key
 from broker.protocol import digest
@@ -26,7 +26,7 @@ def key(tmp_path: Path) -> Path:
 def ask(key: Path, requests: list[Teach | Examine], repeats: int = 1, **options: Any) -> list[Completion]:
     async def all_of_them() -> list[Completion]:
         args = {"answer_key": str(key), "tokens_per_second": 1e9, **options}
-        engine = SimulatedEngine(Settings("simulated", None, 0, 1, options=args))
+        engine = SimulatedEngine(EngineSettings("simulated", None, 0, 1, options=args))
         await engine.start(lambda request_id, tokens: None)
         asked = [(digest(r, k), r) for r in requests for k in range(repeats)]
         return list(await asyncio.gather(*(engine.generate(prompts.prompt(i, r, "")) for i, r in asked)))
@@ -59,7 +59,7 @@ def test_an_agent_waits_after_some_requests_while_a_file_says_so(key: Path, tmp_
 
     async def answered() -> tuple[int, list[Completion]]:
         args = {"answer_key": str(key), "pause_while": str(hold), "pause_after": 3}
-        engine = SimulatedEngine(Settings("simulated", None, 0, 1, options=args))
+        engine = SimulatedEngine(EngineSettings("simulated", None, 0, 1, options=args))
         at_work: set[str] = set()
         all_at_work = asyncio.Event()
 
@@ -97,7 +97,7 @@ def test_students_taught_with_right_answers_do_better(key: Path) -> None:
 def test_the_failure_rate_is_kept_and_is_the_same_each_time(key: Path) -> None:
     async def failures() -> list[str]:
         engine = SimulatedEngine(
-            Settings("simulated", None, 0, 1, options={"answer_key": str(key), "failure_rate": 0.3})
+            EngineSettings("simulated", None, 0, 1, options={"answer_key": str(key), "failure_rate": 0.3})
         )
         failed = []
         for number in range(300):
@@ -119,7 +119,7 @@ def test_a_missing_answer_key_fails_no_request_and_says_where_it_should_be(tmp_p
 
 def test_an_unknown_engine_argument_is_refused_with_the_known_ones() -> None:
     with pytest.raises(EngineStartError, match=r"abilty(.|\n)*it takes: ability, uptake"):
-        SimulatedEngine(Settings("simulated", None, 0, 1, options={"abilty": 1}))
+        SimulatedEngine(EngineSettings("simulated", None, 0, 1, options={"abilty": 1}))
 
 
 def test_completions_say_what_they_cost(key: Path) -> None:
@@ -130,7 +130,7 @@ def test_completions_say_what_they_cost(key: Path) -> None:
 
 def grades(key: Path, requests: list[Examine], **options: Any) -> list[Scored]:
     async def all_of_them() -> list[Scored]:
-        engine = SimulatedEngine(Settings("simulated", None, 0, 1, options={"answer_key": str(key), **options}))
+        engine = SimulatedEngine(EngineSettings("simulated", None, 0, 1, options={"answer_key": str(key), **options}))
         await engine.start(lambda request_id, tokens: None)
         return [await engine.logprobs(prompts.prompt(digest(r), r, ""), " way 1.\nAnswer: 2") for r in requests]
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from agents import handlers, prompts
-from agents.engines.base import Question, Settings
+from agents.engines.base import CompletionRequest, EngineSettings
 from agents.engines.simulated import responses
 from agents.engines.simulated.engine import SimulatedEngine
 from agents.engines.simulated.options import write_answer_key
@@ -50,12 +50,12 @@ def key(tmp_path: Path) -> Path:
     return path
 
 
-def ask(key: Path, requests: Sequence[Question], repeats: int = 1, **options: Any) -> list[str]:
+def ask(key: Path, requests: Sequence[CompletionRequest], repeats: int = 1, **options: Any) -> list[str]:
     """The texts of the results, request by request."""
 
     async def all_of_them() -> list[str]:
         args = {"answer_key": str(key), "tokens_per_second": 1e9, "unparsable_rate": 0, **options}
-        engine = SimulatedEngine(Settings("simulated", None, 0, 1, options=args))
+        engine = SimulatedEngine(EngineSettings("simulated", None, 0, 1, options=args))
         await engine.start(lambda request_id, tokens: None)
         asked = [(digest(r, k), r) for r in requests for k in range(repeats)]
         results = await asyncio.gather(*(handlers.answer(engine, "", i, r) for i, r in asked))

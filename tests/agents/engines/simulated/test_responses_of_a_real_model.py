@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from agents import handlers
-from agents.engines.base import Settings
+from agents.engines.base import EngineSettings
 from broker.work_messages import (
     Answered,
     Ask,
@@ -33,7 +33,7 @@ def test_the_smallest_model_reflects_revises_asks_and_explains() -> None:
     revise = Revise(task=TASK, answer_form="yes_no", material=SET, count=2, sampling=SHORT)
 
     async def all_of_them() -> tuple[Answered, ...]:
-        engine = TransformersEngine(Settings("smollm2", folder, 0, 1))
+        engine = TransformersEngine(EngineSettings("smollm2", folder, 0, 1))
         await engine.start(lambda request_id, tokens: None)
         try:
             return await asyncio.gather(

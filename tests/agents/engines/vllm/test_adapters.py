@@ -13,17 +13,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from agents import engines
-from agents.engines.base import Completion, EngineDead, EngineFailure, Settings
+from agents.engines.base import Completion, EngineDead, EngineFailure, EngineSettings
 from agents.engines.vllm import config
 from agents.engines.vllm.config import arguments, lora_arguments
 from agents.engines.vllm.engine import VllmEngine
+from agents.spec import AgentSpec
 from scenarios.report.spend import merged_in
 from tests.agents.engines.local.test_engine import save
 from tests.agents.engines.vllm import fakes
 from tests.agents.engines.vllm.test_engine import Running, grade, prompt, solved
 from tests.agents.models import trained_weights as make
 
-ON_A_GPU = Settings(model="some/model", folder=Path("/somewhere"), capacity=0, threads=1, gpus=1, lora_rank=16)
+ON_A_GPU = EngineSettings(model="some/model", folder=Path("/somewhere"), capacity=0, threads=1, gpus=1, lora_rank=16)
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -48,6 +49,14 @@ def test_adapters_are_merged_where_nothing_is_lost_by_it_and_nobody_without_adap
         msgspec.structs.replace(ON_A_GPU, gpus=0, dtype="bfloat16", folder=save(tmp_path / "m", "llama")), "cpu"
     )
     assert told["enable_lora"] and told["max_lora_rank"] == 16
+
+
+def test_a_teacher_that_is_trained_answers_untrained_as_one_that_is_not() -> None:
+    spec = AgentSpec(
+        name="t", pool="t", role="teacher", endpoint="", model="m", weights="w", engine="vllm", seed=1, device="cpu",
+        prompts="1",
+    )  # fmt: skip
+    assert msgspec.structs.replace(spec, lora_rank=16).answerer == spec.answerer
 
 
 class Core:
@@ -124,6 +133,37 @@ def test_an_adapter_is_loaded_once_and_switches_nothing_and_complete_weights_rep
     assert (core.added, switched) == ([got[0], got[2]], [])
     assert turns(engine, whole, one) == [None, got[0]]
     assert switched == [whole, ""]
+
+
+@pytest.mark.parametrize(("kind", "together"), [("cpu", 2), ("cuda", 3)])
+def test_the_base_computes_apart_from_adapters_on_a_cpu_and_beside_them_on_a_gpu(
+    kind: str, together: int, tmp_path: Path, vllm: ModuleType
+) -> None:
+    base, weights = save(tmp_path / "base", "llama"), tmp_path / "weights"
+    one, other = (make.adapter(base, weights, seed)[0] for seed in (1, 2))
+    engine = engine_with(Core(), base, weights, [])
+    engine._kind = kind
+    now: set[str] = set()
+    batches: list[set[str]] = []
+
+    async def compute(which: str) -> None:
+        async with engine._turn(which):
+            now.add(which)
+            for _ in range(9):
+                await asyncio.sleep(0)
+            batches.append(set(now))
+            now.discard(which)
+
+    async def main() -> None:
+        for which in ("", one, other):  # vLLM has both adapters
+            await compute(which)
+        batches.clear()
+        await asyncio.gather(*map(compute, (one, "", other)))
+
+    asyncio.run(main())
+    assert max(map(len, batches)) == together
+    assert ({"", one} <= batches[0]) is (kind == "cuda")
+    assert {one, other} in batches or kind == "cuda", "adapters share a batch"
 
 
 def test_no_adapter_gets_the_number_of_one_whose_request_was_cancelled_while_it_loaded(
@@ -235,7 +275,7 @@ def test_a_model_beside_which_vllm_keeps_no_adapters_starts_without_them(
 @pytest.mark.vllm
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(engines.vllm_build() != "cpu", reason="the CPU build of vLLM is not installed (docs/engines.md)")
-def test_adapters_answer_beside_the_base_in_one_batch_as_if_they_were_merged(
+def test_adapters_answer_beside_the_base_as_if_they_were_merged_and_leave_the_base_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from agents.models.catalogue import ensure
@@ -246,11 +286,12 @@ def test_adapters_answer_beside_the_base_in_one_batch_as_if_they_were_merged(
     # vLLM wants to read in its configuration which modules an adapter is for.
     unclear, _ = make.adapter(base, folder, 3, size=0.05)
     whole = make.complete(base, folder, added)
+    monkeypatch.setattr(config, "LORAS", 2)  # as many as there are: vLLM has no empty slot
     # In float32, where answers can be compared word by word.
     monkeypatch.setattr(config, "lora_arguments", lambda rank, dtype, base: lora_arguments(rank, "bfloat16", base))
     caplog.set_level(logging.INFO)
     running = Running(
-        Settings(
+        EngineSettings(
             model="smollm2",
             folder=base,
             capacity=16,
@@ -285,6 +326,7 @@ def test_adapters_answer_beside_the_base_in_one_batch_as_if_they_were_merged(
         assert abs(likely(unclear)[0] - scored[0]) > 5e-4
         assert f"merges the adapter {unclear[:12]}, since vLLM cannot keep it beside" in caplog.text
         assert said(other, "", one) == [beside[2], beside[0], beside[1]]
+        assert said("") == [beside[0]]
         assert likely(one, "") == pytest.approx([scored[1], scored[0]], abs=1e-4)
     finally:
         running.stop()

@@ -22,7 +22,16 @@ from safetensors.torch import load_file, save_file
 from agents import engines, exit_status, prompts
 from agents.engines import arguments as engine_arguments
 from agents.engines.arguments import VLLM_ALLOWED, check_vllm
-from agents.engines.base import Completion, EngineDead, EngineFailure, EngineStartError, Prompt, Scored, Settings, Turn
+from agents.engines.base import (
+    Completion,
+    EngineDead,
+    EngineFailure,
+    EngineSettings,
+    EngineStartError,
+    Prompt,
+    Scored,
+    Turn,
+)
 from agents.engines.vllm import scoring
 from agents.engines.vllm.config import alone_on, arguments, check_seat, cpu_dtype
 from agents.engines.vllm.engine import VllmEngine
@@ -35,7 +44,7 @@ from tests.agents.engines.rounding import within
 
 T = TypeVar("T")
 
-SETTINGS = Settings(model="some/model", folder=Path("/somewhere"), capacity=0, threads=2)
+SETTINGS = EngineSettings(model="some/model", folder=Path("/somewhere"), capacity=0, threads=2)
 ON_GPUS = msgspec.structs.replace(SETTINGS, gpus=2, memory_share=0.4)
 GREEDY = Sampling(temperature=0, max_tokens=24)
 WARM = Sampling(temperature=1.0, top_k=20, max_tokens=24)
@@ -157,7 +166,7 @@ def test_a_vllm_that_is_not_there_is_refused_before_anything_starts(monkeypatch:
         engines.check_installed("vllm", gpu=True)
     monkeypatch.setattr(engines, "vllm_build", lambda: "cuda")
     engines.check_installed("vllm", gpu=True)
-    with pytest.raises(EngineStartError, match="GPU build, and this agent sits on a CPU"):
+    with pytest.raises(EngineStartError, match="GPU build, and this agent runs on a CPU"):
         engines.check_installed("vllm", gpu=False)
 
 
@@ -409,7 +418,7 @@ real = [
 class Running:
     """An engine on an event loop of its own: it lives on one loop from start to stop, and tests share it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EngineSettings) -> None:
         self.engine = VllmEngine(settings)
         self.progress: list[tuple[str, int]] = []
         self._loop = asyncio.new_event_loop()
@@ -442,10 +451,10 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> EngineSettings:
     from agents.models.catalogue import ensure
 
-    return Settings(
+    return EngineSettings(
         model="smollm2",
         folder=ensure("smollm2-135m-instruct").folder,
         capacity=16,
@@ -457,7 +466,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def shared(settings: Settings) -> Iterator[list[Running]]:
+def shared(settings: EngineSettings) -> Iterator[list[Running]]:
     """The engine of this module, since each takes half a minute to start; and those it took the place of."""
     started: list[Running] = []
     yield started
@@ -466,7 +475,7 @@ def shared(settings: Settings) -> Iterator[list[Running]]:
 
 
 @pytest.fixture
-def smollm2(settings: Settings, shared: list[Running]) -> Running:
+def smollm2(settings: EngineSettings, shared: list[Running]) -> Running:
     """An engine that works: another one where a test ended the last."""
     if not shared or shared[-1].engine._closed:
         shared.append(Running(settings))
@@ -487,7 +496,7 @@ def prompt(question: str, sampling: Sampling = GREEDY, seed: int = 0, lesson: st
         begun="Solution:",
         sampling=sampling,
         seed=seed,
-        asked=Teach(problem=question, answer_form="number", sampling=sampling),
+        request=Teach(problem=question, answer_form="number", sampling=sampling),
     )
 
 
@@ -602,7 +611,7 @@ def by_the_library(folder: Path, asked: Prompt, solution: str) -> tuple[float, i
 
 
 @marked
-def test_a_text_is_as_likely_as_in_the_librarys_forward_pass(smollm2: Running, settings: Settings) -> None:
+def test_a_text_is_as_likely_as_in_the_librarys_forward_pass(smollm2: Running, settings: EngineSettings) -> None:
     pairs = [(prompt(f"What is {n} + {n}?", lesson="Add. " * 40), solved(n)) for n in (3, 41)]
     assert settings.folder
     for found, pair in zip(grade(smollm2, *pairs), pairs, strict=True):
@@ -667,13 +676,13 @@ def test_a_core_that_dies_fails_all_that_wait_and_all_that_come(smollm2: Running
 
 
 @marked
-def test_an_unknown_engine_argument_is_refused_before_anything_starts(settings: Settings) -> None:
+def test_an_unknown_engine_argument_is_refused_before_anything_starts(settings: EngineSettings) -> None:
     with pytest.raises(EngineStartError, match="no such argument; did you mean 'max_num_seqs'"):
         VllmEngine(msgspec.structs.replace(settings, options={"max_num_seq": 3}))
 
 
 @marked
-def test_memory_that_is_not_there_is_told_with_what_to_lower(settings: Settings) -> None:
+def test_memory_that_is_not_there_is_told_with_what_to_lower(settings: EngineSettings) -> None:
     running = Running(msgspec.structs.replace(settings, options={"kv_cache_memory_bytes": 1 << 45}))
     try:
         with pytest.raises(EngineStartError, match="memory") as caught:
@@ -685,7 +694,7 @@ def test_memory_that_is_not_there_is_told_with_what_to_lower(settings: Settings)
 
 @marked
 def test_trained_weights_are_taken_up_when_they_are_asked_and_the_base_again(
-    smollm2: Running, settings: Settings
+    smollm2: Running, settings: EngineSettings
 ) -> None:
     from tests.agents.models import trained_weights as make
 
@@ -712,7 +721,7 @@ def test_trained_weights_are_taken_up_when_they_are_asked_and_the_base_again(
 
 
 @marked
-def test_an_embedding_that_was_trained_is_the_output_layer_too(smollm2: Running, settings: Settings) -> None:
+def test_an_embedding_that_was_trained_is_the_output_layer_too(smollm2: Running, settings: EngineSettings) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -733,7 +742,7 @@ def test_an_embedding_that_was_trained_is_the_output_layer_too(smollm2: Running,
 
 
 @marked
-def test_an_engine_that_was_stopped_starts_again(settings: Settings) -> None:
+def test_an_engine_that_was_stopped_starts_again(settings: EngineSettings) -> None:
     running = Running(settings)
     try:
         running.start()

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.engines.base import Settings
+from agents.engines.base import EngineSettings
 from agents.engines.vllm.config import arguments
 from agents.engines.vllm.engine import VllmEngine
 from agents.placement.memory import CONTEXT_MB
 
 GPU_MB = 80_000
-SETTINGS = Settings(model="m", folder=Path("/m"), capacity=0, threads=1, gpus=1, memory_share=0.4, sleeps=True)
+SETTINGS = EngineSettings(model="m", folder=Path("/m"), capacity=0, threads=1, gpus=1, memory_share=0.4, sleeps=True)
 ROOM = 0.4 * GPU_MB + CONTEXT_MB
 """What a training may take."""
 

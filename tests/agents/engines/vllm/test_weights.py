@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from agents.engines.base import EngineFailure
-from agents.engines.vllm.weights import Reloading, source
+from agents.engines.vllm.weights import WorkerExtension, source
 from tests.agents.engines.local.test_engine import save
 from tests.agents.models import trained_weights as make
 
 
-class Worker(Reloading):
+class Worker(WorkerExtension):
     """Keeps what it is to load."""
 
     def __init__(self, model: torch.nn.Module | None = None) -> None:

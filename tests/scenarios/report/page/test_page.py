@@ -246,7 +246,7 @@ def test_a_class_that_did_not_end_says_how_to_go_on_and_why_figures_are_missing(
     opened = OpenPage(browser, written(play(tmp_path / "run", results=results, ending=ending)))
     assert "python run.py resume" in opened.page.locator(".status").inner_text()
     said = opened.page.locator("main").inner_text()
-    assert ("No student sat an exam yet." in said) == (results < 8)
+    assert ("No student has taken an exam yet." in said) == (results < 8)
     assert not opened.errors and not opened.violations()
 
 

@@ -5,14 +5,17 @@ import gzip
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from scenarios.config.schema import Agent
 from scenarios.report.methods import Comparison
-from scenarios.report.page import analysis, figures, texts
+from scenarios.report.page import analysis, doubts, figures, texts
 from scenarios.report.page.answer import verdict
 from scenarios.report.page.chart_data import Dot, PageTable
 from scenarios.report.page.charts import dot_plot
@@ -39,8 +42,8 @@ def test_no_text_ends_the_script_that_holds_it(text: str) -> None:
 @pytest.mark.parametrize(
     ("wins", "losses", "p", "said"),
     [
-        (9, 2, 0.04, "Told apart at p < 0.05."),
-        (4, 2, 0.6, "Not told apart. About 380 problems would show this difference."),
+        (9, 2, 0.04, "Significant (p < 0.05)."),
+        (4, 2, 0.6, "Not significant. About 380 problems would show this difference."),
         (0, 0, 1.0, "Both are right and wrong on the same problems."),
     ],
 )
@@ -104,3 +107,11 @@ def test_money_and_levels_have_charts_where_they_are_known(tmp_path: Path) -> No
     assert len(charts) == len(titles) + 2
     assert {row[0] for row in charts["By rationales, for each level"].table.rows} == {"<1>", "not named"}
     assert charts["By money a problem"].table.columns[0] == "money"
+
+
+@pytest.mark.parametrize(("computed", "said"), [("float32, weights in int8", 0), ("bfloat16, weights in int8", 1)])
+def test_quantized_weights_are_no_other_dtype(computed: str, said: int) -> None:
+    asked = Agent(name="ada", dtype="float32")
+    ran = SimpleNamespace(name="ada", engine="transformers", device="CPU, 1 thread", dtype=computed)
+    doubted = doubts._elsewhere(cast(Any, SimpleNamespace(agents=[ran])), cast(Any, SimpleNamespace(agents=[asked])))
+    assert len(list(doubted)) == said

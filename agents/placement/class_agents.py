@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from agents import prompts
 from agents.core_sharing import CoreTable
 from agents.engines.simulated.options import write_answer_key
@@ -13,13 +11,12 @@ from agents.models.catalogue import Model
 from agents.placement import agent_process, resolve
 from agents.placement.launcher import ChildSpec, LocalLauncher
 from agents.placement.server_keys import check_keys, keys_sent
-from agents.placement.shared_processes import SharedProcessLauncher, shares
+from agents.placement.shared_processes import SharedProcessLauncher, shared_processes
 from agents.spec import AgentSpec, SharedProcessSpec
 from agents.training import preflight
 from broker import auth, invitation
 from broker.errors import LbtError, PlacementError
 from broker.members import BROKER
-from broker.version import package_version
 from broker.work_messages import Message, Recipe
 
 if TYPE_CHECKING:
@@ -62,7 +59,7 @@ def check_class(
     return agents, [Check(name, ok, *words.partition("\n")[::2]) for ok, words in found]
 
 
-class Crew:
+class AgentProcesses:
     """The agents of one class, with their specs.
 
     Args:
@@ -127,7 +124,7 @@ class Crew:
         return prompts.parts(message, self._personas[agent]) if agent in self._personas else ()
 
     def facts(self) -> list[dict[str, str]]:
-        """The description of every process for the gradebook."""
+        """The description of every process, for class.db and the report."""
         return [{**one.facts(), "prompts": prompts.VERSION} for one in self._agents]
 
     def check_ready(self) -> None:
@@ -163,7 +160,7 @@ class Crew:
         """
         on_cpu = [one for one, _ in self._started if one.seat.shared]
         table = CoreTable(len(on_cpu)) if len(on_cpu) > 1 else None
-        shared = shares([one for one, _ in self._started], in_turn=self._in_turn)
+        shared = shared_processes([one for one, _ in self._started], in_turn=self._in_turn)
         in_shared = {agent for agents in shared.values() for agent in agents}
         children = [
             self._far_child(one, spec, broker, logs)
@@ -201,18 +198,15 @@ class Crew:
     def _far_child(self, agent: resolve.ResolvedAgent, spec: AgentSpec, broker: "BrokerSpec", logs: Path) -> ChildSpec:
         """The process of an agent on the cluster: it joins by an invitation, which its node keeps for itself."""
         keys = Path(broker.keys)
-        own = invitation.Invitation(
-            run=self._run.name,
-            name=agent.name,
-            role=agent.role,
+        own = invitation.make(
+            agent.name,
+            agent.role,
+            agent.config,
+            run=self._run,
             address=broker.endpoint,
             broker_key=auth.public_key(keys, BROKER),
-            public_key=auth.public_key(keys, agent.name),
-            secret_key=auth.secret_key(keys, agent.name),
-            version=package_version(),
+            own_keys=(auth.public_key(keys, agent.name), auth.secret_key(keys, agent.name)),
             answerer=spec.answerer,
             seed=self._seed,
-            agent=msgspec.to_builtins(agent.config),
-            run_folder=str(self._run),
         )
         return ChildSpec(agent.name, "agents.placement.ray_actor", own, {}, (), logs / f"{agent.name}.log")

@@ -1,13 +1,14 @@
 """Notes for the summary that agents write to the run's folder; scenarios/report reads them.
 
-An agent at a server (agents/engines/openai) writes one JSON file, `server-AGENT`, a process. An agent on vLLM that
-merges an adapter into weights of 16 bits writes `weights/DIGEST.merged`, with the dtype of these weights.
+Each process of an agent at a server (agents/engines/openai) writes `server-PROCESS`, a `ServerNotes` as JSON, and with
+prices `spent-PROCESS`, the amount. An agent on vLLM that merges an adapter into weights of 16 bits writes
+`weights/DIGEST.merged`, with the dtype of these weights.
 """
 
 import msgspec
 
-PREFIX = "server-"
-MERGED = ".merged"
+SERVER_PREFIX, SPENT_PREFIX = "server-", "spent-"
+MERGED_SUFFIX = ".merged"
 
 
 class ServerNotes(msgspec.Struct, frozen=True):
