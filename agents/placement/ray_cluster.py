@@ -35,6 +35,9 @@ CPUS = 1_000_000
 OWN = {"enable_worker_prestart": False, "prestart_worker_first_driver": False, "memory_monitor_refresh_ms": 0}
 """Settings of a cluster of this host: no processes in advance, since those of agents have another environment; and none
 is ended where other programs take much memory, since this program has checked that there is enough."""
+NODES_ENVIRONMENT = {"RAY_kill_child_processes_on_worker_exit": "0"}
+"""Environment of actors. Ray would kill the agent of an actor that ends with its node, and the actor would still report
+this as the agent's own end. Without it an agent ends right after its actor (broker/child_process.py)."""
 ROOM_S = 600.0
 """How long the class waits until Ray has room for all agents."""
 ATTEMPTS = 10
@@ -204,7 +207,7 @@ class RayCluster:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             with _program() as folder:
-                _init(options | {"runtime_env": {"working_dir": folder}})
+                _init(options | {"runtime_env": {"working_dir": folder, "env_vars": NODES_ENVIRONMENT}})
         except Exception as error:  # Ray raises this class itself, too
             raise PlacementError(_refused(self.address, str(error))) from error
         finally:

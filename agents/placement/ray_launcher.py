@@ -67,11 +67,16 @@ class RayProcess:
             self._report = msgspec.msgpack.decode(ray.get(self._run), type=RayReport)
             ray.get(self.refusal)  # known by now, and lost with the actor
         except Exception as error:  # of Ray, or of the actor itself
-            self._report = report_of_lost(error)
+            self._report = report_of_lost(last_word(error, self._ask, self._cluster_lost))
         with contextlib.suppress(OSError):
             self._keep_log(self._report.log)
         self.kill(ended=True)
         self._ended.set()
+
+    def _ask(self) -> None:
+        import ray
+
+        ray.get(self._actor.refusal.remote(), timeout=LOOK_S)
 
     def terminate(self) -> None:
         """See RunningProcess."""
@@ -95,6 +100,26 @@ class RayProcess:
     def describe_exit(self) -> str:
         """See RunningProcess."""
         return self._report.words
+
+
+def last_word(error: Exception, ask: Callable[[], None], cluster_lost: threading.Event) -> Exception:
+    """What Ray finally says of an actor that it could not reach, by `ask`, which calls the actor again.
+
+    For a second Ray may know only that an actor does not answer. If its node is lost, a new actor would be placed on
+    the same node meanwhile, and be lost with it.
+    """
+    import ray
+
+    while isinstance(error, ray.exceptions.ActorUnavailableError) and not cluster_lost.wait(LOOK_S):
+        try:
+            ask()
+        except ray.exceptions.GetTimeoutError:
+            continue
+        except Exception as later:  # Ray has no class for all that it raises
+            error = later
+        else:
+            break  # it lives; what it sent is lost
+    return error
 
 
 def report_of_lost(error: Exception) -> RayReport:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import threading
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -261,6 +262,27 @@ def test_the_error_of_a_lost_actor_names_its_node_if_ray_does(ip: str, where: st
     pytest.importorskip("ray.exceptions")
     report = ray_launcher.report_of_lost(RuntimeError(f"The actor died.\n{ip}worker exited"))
     assert report.words == f"its actor{where} was lost: worker exited"
+
+
+def test_an_actor_that_cannot_be_reached_is_not_given_up_before_ray_knows_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = pytest.importorskip("ray.exceptions")
+    monkeypatch.setattr(ray_launcher, "LOOK_S", 0.0)
+    silent = errors.ActorUnavailableError("socket closed", actor_id=None)
+    died = RuntimeError("The actor died: its node has died")
+    answers: list[Exception | None] = [errors.GetTimeoutError(), silent, died]
+
+    def ask() -> None:
+        if answer := answers.pop(0):
+            raise answer
+
+    assert ray_launcher.last_word(silent, ask, threading.Event()) is died
+    assert not answers
+    answers += [None]
+    assert ray_launcher.last_word(silent, ask, threading.Event()) is silent, "it lives"
+    lost = threading.Event()
+    lost.set()
+    assert ray_launcher.last_word(silent, ask, lost) is silent
+    assert ray_launcher.last_word(died, ask, threading.Event()) is died
 
 
 def test_nothing_is_started_and_ray_is_not_asked_while_the_cluster_is_silent(
