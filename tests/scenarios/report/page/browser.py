@@ -9,11 +9,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests import classes
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = "there is no Chromium on this machine: apt-get install chromium"
-WAIT_MS = 1000 * classes.WAIT_S
+WAIT_MS = 300_000
+"""How long an element or a text may be missing: a wrong text fails after this time. A page needs a second."""
 SERIOUS = ("serious", "critical")
 
 
