@@ -11,7 +11,7 @@ from scenarios.store.sqlite import SCHEMA
 from tests import classes
 from tests.benchmarks.__main__ import BENCHMARKS
 
-ENGINES = (classes.ROOT / "docs" / "engines.md").read_text()
+STUDENTS_PAGE = (classes.ROOT / "docs" / "students.md").read_text()
 RESULTS = (classes.ROOT / "docs" / "results.md").read_text()
 RUN_FOLDER = (classes.ROOT / "docs" / "run-folder.md").read_text()
 
@@ -22,7 +22,7 @@ def test_every_argument_of_a_simulated_agent_is_explained_with_its_default() -> 
         if name == "answer_key":  # set by the run
             continue
         written = str(default).lower() if isinstance(default, bool) else f"{default:g}" if default != "" else "none"
-        assert re.search(rf"^\| [^|]*`{name}`[^|]* \| {re.escape(written)} \|", ENGINES, re.MULTILINE), name
+        assert re.search(rf"^\| [^|]*`{name}`[^|]* \| {re.escape(written)} \|", STUDENTS_PAGE, re.MULTILINE), name
 
 
 @pytest.mark.parametrize(

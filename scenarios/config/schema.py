@@ -90,10 +90,10 @@ class Agent(Section, frozen=True, kw_only=True):
     """Share of the memory of each of its GPUs. Default: the agents on a GPU share the free memory evenly."""
     thoughts: Literal["drop", "keep"] = "drop"
     """For reasoning models: drop removes their thoughts (`<think>...</think>` and the like) from their answers, keep
-    leaves them in; docs/engines.md has details. Answers of external agents are not changed."""
+    leaves them in; docs/models.md has details. Answers of external agents are not changed."""
     engine_args: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
-    """Arguments for the engine: docs/engines.md lists them, docs/servers.md those of openai; `plan` refuses unknown
-    ones."""
+    """Arguments for the engine: docs/engines.md lists them, docs/servers.md those of openai, docs/students.md those of
+    simulated agents; `plan` refuses unknown ones."""
     elsewhere: bool = False
     """true: its processes run on other hosts, and each joins by an invitation (`python run.py invite`); see
     docs/cluster.md."""
