@@ -167,7 +167,8 @@ def resolve(name: str) -> ResolvedModel:
     near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.4)
     raise ModelError(
         f"no model is called {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-        + f"\nThere are {', '.join(CATALOGUE)}; or name a folder with safetensors, or a hub id such as org/name."
+        + f"\nThere are {', '.join(CATALOGUE)}; or name a folder with safetensors, or a hub id such as org/name.\n"
+        "A model of a server, such as OpenAI's, needs engine: openai (docs/servers.md)."
     )  # fmt: skip
 
 

@@ -47,6 +47,8 @@ GROWING = re.compile(
 """Entries that `extend` may change, if all that was asked is asked again; and it may add students."""
 WITHOUT_FOLDER = ("openai", "simulated", "external")
 """Engines that do not load a model from a local folder."""
+STUDY_KEYS = ("lineups", "primary", "cross", "seeds")
+"""Keys that a study has, and a scenario never."""
 BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
 ABSENT = object()
 Described = TypeVar("Described", bound=Section)
@@ -61,7 +63,17 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     source = source_of(path, overrides)
     if "study" in source.tree.value:
         raise ScenarioError(f"{path} is a study, not a scenario: python run.py study {path}")
+    refuse_nameless(path, source)
     return checked(source)
+
+
+def refuse_nameless(path: Path, source: Source) -> None:
+    """Raises ScenarioError for a file without the key `study` that has other keys of a study."""
+    keys = [key for key in STUDY_KEYS if key in source.tree.value]
+    if keys and "study" not in source.tree.value:
+        raise ScenarioError(
+            f"{path}: has {keys[0]}, as only studies have, but not the name of the study; add study: NAME"
+        )
 
 
 def checked(source: Source) -> Scenario:

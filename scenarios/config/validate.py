@@ -88,7 +88,7 @@ def mistakes(scenario: Scenario) -> Iterator[ScenarioMistake]:
     for key, agent in zip(keys, (scenario.teacher, *scenario.students), strict=True):
         if agent.name in taken:
             yield ScenarioMistake(
-                (*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; names differ"
+                (*key, "name"), f"{agent.name!r} is taken by {dotted(taken[agent.name])}; give each agent its own name"
             )
         taken[agent.name] = key
         yield from _copies_mistakes(key, agent, scenario)
@@ -295,7 +295,9 @@ def _copies_mistakes(key: Key, agent: Agent, scenario: Scenario) -> Iterator[Sce
         yield ScenarioMistake(where, message)
     others = [one for one in (scenario.teacher, *scenario.students) if one is not agent]
     if taken := sorted({name for other in others for name in copy_names(other)} & {*names}):
-        yield ScenarioMistake(where, f"a copy would have the name {taken[0]!r}, which another agent has; names differ")
+        yield ScenarioMistake(
+            where, f"a copy would have the name {taken[0]!r}, which another agent has; give each agent its own name"
+        )
     drawn = [("exam.sampling", scenario.sampling_of(agent))] if scenario.solves else []
     drawn += [("iterate.answering", scenario.iterate.answering)] if scenario.classifies else []
     for entry, sampling in drawn:

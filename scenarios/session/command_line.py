@@ -149,8 +149,8 @@ def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     first, *rest = words
     if first in commands or first.startswith("-"):
         return
-    for file, what in (("scenario.yaml", "a run"), ("study.yaml", "a study")):
-        if Path(first, file).is_file():
+    for file, beside, what in (("scenario.yaml", "scenario.yaml", "a run"), ("study.yaml", "runs", "a study")):
+        if Path(first, file).is_file() and Path(first, beside).exists():
             folder = shlex.quote(first)
             raise ScenarioError(f"{first} is the folder of {what}: python run.py resume|report|watch {folder}")
     if Path(first).suffix or Path(first).is_file():
@@ -183,9 +183,11 @@ def explain(error: Exception) -> tuple[str, int]:
         unused: list[str] = getattr(error, "unused_tokens", None) or []
         if unused and unused[-1] in ("--set", "--seed", "--out", "--monitor"):
             return f"{unused[-1]} needs a value", WRONG
+        command = " ".join(["python run.py", *(error.command_chain or ())])
+        if type(error) is cyclopts.MissingArgumentError and error.argument and not error.keyword:
+            return f"{command} needs {error.argument.name}; {command} --help explains it", WRONG
         if isinstance(error, cyclopts.UnknownOptionError) and not str(error).endswith("?"):
-            command = " ".join(["python run.py", *(error.command_chain or ()), "--help"])
-            return f"{error} {command} lists the options.", WRONG
+            return f"{error} {command} --help lists the options.", WRONG
         return f"Too many arguments; not understood: {' '.join(unused)}" if unused else str(error), WRONG
     if isinstance(error, LbtError | OSError | sqlite3.Error):
         database = isinstance(error.__cause__, sqlite3.Error)

@@ -173,7 +173,7 @@ def refused(changed: Sequence[str]) -> ScenarioError:
     """The error for an extension that would change these entries."""
     return ScenarioError(
         f"an extended class asks all that it asked before, and more; this would change it:\n{'; '.join(changed)}\n"
-        "For that, start a new class: python run.py SCENARIO.yaml --set ..."
+        "For that, start a new class with --set; to score fewer of its answers: python run.py replay RUN --set ..."
     )
 
 

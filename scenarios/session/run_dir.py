@@ -199,6 +199,9 @@ class RunFolder:
         """
         if not self.used:
             if (self.path / "study.yaml").is_file():
+                if not (self.path / "runs").is_dir():
+                    start = f"python run.py study {self}/study.yaml"
+                    raise ScenarioError(f"{self} has a study file, but no classes (runs/); to run them: {start}")
                 raise ScenarioError(f"{self} is the folder of a study; its classes are in runs/")
             raise ScenarioError(f"{self} is not the folder of a run: it has no scenario.yaml with a class.db")
         return load.read(self.scenario_file, overrides)

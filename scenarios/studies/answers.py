@@ -64,7 +64,7 @@ def read_answers(folder: RunFolder, scenario: Scenario, lineups: Lineups) -> Cla
     with Store(folder.path) as store, ClassGrader() as grader:
         facts = facts_from(store)
         if facts.status != "complete" or (bank := store.bank()) is None:
-            raise ScenarioError(f"{folder}: this class is not complete; {folder.go_on}")
+            raise ScenarioError(f"{folder}: this class is not complete. {folder.go_on}")
         if not scenario.solves:
             raise ScenarioError(f"{folder}: this class has no teaching problems, so there is nothing to compare")
         level = folder.level(scenario, bank, store, grader.same)

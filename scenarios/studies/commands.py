@@ -80,14 +80,15 @@ def continue_study(
         return code
     interrupts.words = f"Interrupted; study.json is not written. Later: python run.py report {folder}"
     try:
-        code = report_study(folder, out, err, failed=failed, as_json=as_json) or code
+        reported = report_study(folder, out, err, failed=failed, as_json=as_json)
     except UNREADABLE as error:
         say(err, f"study.json is not written: {in_words(error)}\nLater: python run.py report {folder}")
         return FAILED
-    say(progress, f"The results are in {folder}.")
+    page = ". Open report.html there in a browser" if reported == COMPLETE else ""
+    say(progress, f"The results are in {folder}{page}.")
     if failed:
         say(err, f"{len(failed)} of its classes failed. {folder.go_on}")
-    return code
+    return reported or code
 
 
 def report_study(

@@ -78,8 +78,8 @@ class StudyFolder:
 
     @property
     def used(self) -> bool:
-        """Whether it contains a study."""
-        return self.study_file.is_file()
+        """Whether it contains a study; a study file alone is none."""
+        return self.study_file.is_file() and (self.path / "runs").is_dir()
 
     @property
     def go_on(self) -> str:
@@ -104,7 +104,7 @@ class StudyFolder:
             ScenarioError: it contains none.
         """
         if not self.used:
-            raise ScenarioError(f"{self} is not the folder of a study: it has no study.yaml")
+            raise ScenarioError(f"{self} is not the folder of a study: it has no study.yaml with runs/")
         source = source_of(self.study_file, ())
         try:
             return load.convert(source.tree, Study)

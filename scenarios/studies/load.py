@@ -54,7 +54,7 @@ class CellClass(NamedTuple):
 def is_study(path: Path) -> bool:
     """Whether `path` is a study file, or the folder of a study; False for anything that cannot be read, too."""
     if (path / "study.yaml").is_file():
-        return True
+        return (path / "runs").is_dir()
     try:
         return "study" in source_of(path, ()).tree.value
     except ScenarioError:
@@ -73,6 +73,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, list[CellCla
     """
     _refuse_entries_of_classes(overrides)
     source = source_of(path, overrides)
+    load.refuse_nameless(path, source)
     if "study" not in source.tree.value and "teacher" in source.tree.value:
         raise ScenarioError(f"{path} is a scenario, not a study: python run.py {path}")
     try:

@@ -168,7 +168,16 @@ def _extended(study: Study, folder: StudyFolder, cell: Cell) -> list[str]:
     files = folder.study_file, folder.run(cell).scenario_file
     by_hand = outgrown(study, cell, *files)
     changes = by_hand or outgrown(msgspec.structs.replace(study, extended=()), cell, *files)
+    if not by_hand:  # the old value of an entry that the study file does not have was that of the base
+        listed = [f"{line.partition(': ')[0]}." for line in changes]
+        paths = {one: f"{one.partition('=')[0]}." for one in study.extended}
+        changes += [one for one, path in paths.items() if not any(_within(path, key) for key in listed)]
     return [extended(changes, in_file=not by_hand)] if changes else []
+
+
+def _within(one: str, other: str) -> bool:
+    """Whether one of two paths, each with a dot at its end, leads into the other."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def _grown_apart(study: Study, ran: Sequence[Scenario]) -> list[str]:

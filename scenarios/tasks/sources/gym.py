@@ -320,4 +320,5 @@ def _unknown(name: str) -> str:
     begun = [family for family in FAMILIES if name and family.startswith(name.lower())]
     near = begun or difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.5)
     guess = f"; did you mean {near[0]}?" if near else ""
-    return f"no family is called {name[:60]!r}{guess} ({listed})"
+    file = "; for GSM8K, MATH and your own problems use task.file, docs/your-own-problems.md"
+    return f"no family is called {name[:60]!r}{guess} ({listed}{'' if near else file})"

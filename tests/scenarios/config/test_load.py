@@ -173,8 +173,8 @@ REPLACED = [
     ("  rationales: 6", "  rationales: 6\n  sampling: {top_k: 1}",
      "good.yaml:15: lesson.sampling.top_k: 1 always draws the same text, but lesson.rationales asks 6 times; "
      "set lesson.rationales to 1 or raise top_k"),
-    ("name: peer", "name: tiny", "good.yaml:11: students.1.name: 'tiny' is taken by students.0; names differ"),
-    ("name: peer", "name: ada", "good.yaml:11: students.1.name: 'ada' is taken by teacher; names differ"),
+    ("name: peer", "name: tiny", "good.yaml:11: students.1.name: 'tiny' is taken by students.0; give each"),
+    ("name: peer", "name: ada", "good.yaml:11: students.1.name: 'ada' is taken by teacher; give each"),
     ("name: peer", "name: classroom",
      "good.yaml:11: students.1.name: 'classroom' is the name of a part of the program; choose another"),
     ("name: peer", "name: broker",
@@ -269,7 +269,10 @@ def test_a_mistake_in_the_file_is_reported_with_its_line(path: Path, old: str, n
             "students=[]",
             "--set students: is empty; a class needs at least one, except level 3 alone with iterate.itself: true",
         ),
-        ("students.*.name=x", "--set students.*.name: students.1.name: 'x' is taken by students.0; names differ"),
+        (
+            "students.*.name=x",
+            "--set students.*.name: students.1.name: 'x' is taken by students.0; give each agent its own name",
+        ),
         ("seed=*x", "--set seed: aliases (*name) are not accepted here; write the value out, or text in quotes"),
         ("seed=[", "--set seed: not YAML: expected the node content, but found '<stream end>'; write text in quotes"),
         (
@@ -555,9 +558,9 @@ def test_mistakes_in_the_sampling_of_one_student(path: Path, overrides: list[str
         (["teacher.copies=2"], "--set teacher.copies (ada): is for students; a class has one teacher"),
         (["students.1.copies=1000"], "good.yaml:9: students: 1,001 students; at most 1,000 fit a class"),
         (["students.0.name=peer-2", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
-         "name 'peer-2', which another agent has; names differ"),
+         "name 'peer-2', which another agent has; give each agent its own name"),
         (["teacher.name=peer-1", "students.1.copies=2"], "--set students.1.copies (peer): a copy would have the "
-         "name 'peer-1', which another agent has; names differ"),
+         "name 'peer-1', which another agent has; give each agent its own name"),
         (["students.1.name=" + "a" * 31, "students.1.copies=2"], f"--set students.1.copies ({'a' * 31}): the name "
          f"'{'a' * 31}-2' is longer than 32 characters; choose a shorter one for the student"),
         (["students.1.copies=2", "students.1.sampling.top_k=1"], "--set students.1.copies (peer): copies differ in "

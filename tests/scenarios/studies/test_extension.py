@@ -166,6 +166,11 @@ def test_later_extensions_keep_earlier_ones(study: StudyFolder) -> None:
     said = extended(study, "task.problems=4")
     assert StudyFolder(study.path).study().extended == ("lesson.rationales=3", "task.problems=4")
     assert f"The study was extended: task.problems: 2 -> 4, lesson.rationales: 2 -> 3. {AFTER_A_LOOK}" in said
+    said = extended(study, "exam.problems=3")  # the base has the old number
+    assert (
+        f"The study was extended: task.problems: 2 -> 4, lesson.rationales: 2 -> 3, exam.problems=3. {AFTER_A_LOOK}"
+        in said
+    )
     assert "Nothing that the classes ask changes. Its result: python run.py report" in extended(study, "exam.repeats=1")
 
 

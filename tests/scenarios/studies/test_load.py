@@ -1,12 +1,15 @@
 """A study file becomes one class per cell, and every mistake in it is reported with its file, line and key."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from broker.errors import ScenarioError
 from scenarios.config import load as scenarios
+from scenarios.session.run_dir import RunFolder
 from scenarios.studies import load
+from scenarios.studies.folder import StudyFolder
 from scenarios.studies.terms import named_lineups, primary_terms
 from tests import classes
 
@@ -230,3 +233,20 @@ def test_a_study_written_back_gives_the_same_cells(file: Path) -> None:
 def test_a_study_given_as_a_scenario_names_the_command(file: Path) -> None:
     with pytest.raises(ScenarioError, match="is a study, not a scenario"):
         scenarios.read(file)
+
+
+@pytest.mark.parametrize("read", [load.read, scenarios.read])
+def test_a_study_without_a_name_is_told_to_add_it(file: Path, read: Callable[[Path], object]) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith("study:")))
+    with pytest.raises(ScenarioError, match=r"has lineups, as only studies have, .* add study: NAME"):
+        read(file)
+
+
+def test_a_folder_with_a_study_file_alone_is_no_study(file: Path) -> None:
+    (file.parent / "mine").mkdir()
+    alone = file.rename(file.parent / "mine/study.yaml").parent
+    assert not load.is_study(alone)
+    assert not StudyFolder(alone).used
+    with pytest.raises(ScenarioError, match=r"has a study file, but no classes .* python run.py study"):
+        RunFolder(alone).scenario()

@@ -136,7 +136,7 @@ def test_a_template_that_looks_for_numbers_without_end_is_stopped() -> None:
     [
         (Task(family="gsm_symbolik"), "no family is called 'gsm_symbolik'; did you mean gsm_symbolic"),
         (Task(family="gsm"), "no family is called 'gsm'; did you mean gsm_symbolic"),
-        (Task(family="zzzz"), "no family is called 'zzzz' .*doctor"),
+        (Task(family="zzzz"), "no family is called 'zzzz' .*doctor.*; for GSM8K.* use task.file"),
         (Task(family="coin_flip"), "coin_flip .*not fit.*round"),
         (Task(family="sudoku"), "reasoning-gym has sudoku, but its answers were not checked"),
         (Task(family="gcd", templates=(1,)), "only gsm_symbolic has templates"),
