@@ -4,6 +4,7 @@ layout.py takes every text of a model or a failure as data.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import groupby
 
 from rich.console import Group, RenderableType
@@ -23,7 +24,7 @@ from scenarios.scoring import fidelity
 from scenarios.scoring.dense import Dense
 from scenarios.scoring.over_problems import OverProblems
 from scenarios.scoring.power import POWER, needed_sentence
-from scenarios.scoring.shapley import Shapley
+from scenarios.scoring.shapley import Shapley, StudentValue
 from scenarios.scoring.statistics import LEVEL
 from scenarios.scoring.teacher_metrics import LABELS as TEACHERS
 
@@ -234,17 +235,23 @@ def student_values(found: Shapley, about: str = "") -> Ruled:
     """The Shapley values; `about`: which students they are of, where not of all."""
     how = "" if found.orders is None else f" Means over {found.orders:,} random orders."
     how += f" All students: {about}." if about else ""
+    table = added_table(found.students, f"95 %: over teaching problems.{how}")
+    everybody = (f"{100 * found.gain_max:+.1f}", "", f"{100 * found.gain_sum:+.1f}", "")
+    table.add_row(Text("all together", style="dim"), *everybody)
+    return table
+
+
+def added_table(students: Iterable[StudentValue], note: str) -> Ruled:
+    """A row for the Shapley value of each student; `note` says over what the intervals are."""
     table = Ruled(
         "What each student adds to SC, in points",
         "Shapley values: how much the accuracy of M1 changes when the student joins a line-up, the mean over all "
-        f"orders of joining. They sum to the gain of M1 with all students over SC. 95 %: over teaching problems.{how}",
+        f"orders of joining. They sum to the gain of M1 with all students over SC. {note}",
     )
     table.add_column("student", fold=True)
     table.add_columns("to MAX", "95 %", "to SUM", "95 %")
-    for student in found.students:
+    for student in students:
         table.add_row(student.name, *(cell for one in (student.m1_max, student.m1_sum) for cell in _added(one)))
-    everybody = (f"{100 * found.gain_max:+.1f}", "", f"{100 * found.gain_sum:+.1f}", "")
-    table.add_row(Text("all together", style="dim"), *everybody)
     return table
 
 

@@ -30,7 +30,8 @@ from scenarios.studies.pooling import Difference
 from scenarios.studies.result import read_study
 from scenarios.studies.runner import distinct, located
 from scenarios.studies.schema import Study
-from scenarios.studies.terms import label, named_lineups
+from scenarios.studies.sentences import unequal
+from scenarios.studies.terms import label, named_lineups, primary_terms
 from scenarios.tasks import build
 
 
@@ -107,6 +108,7 @@ def study_plan(
         for student in scenario.students:
             if not any(student.name in members for members in mine.values()):
                 warnings[f"{student.name} takes exams, but is in no line-up."] = None
+        warnings |= dict.fromkeys(unequal(primary_terms(study, scenario, mine), mine))
         lineups = lineups or mine
         cells.append(
             CellPlan(

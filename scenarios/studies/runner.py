@@ -100,7 +100,7 @@ def run_cells(
     with folder.locked():
         for number, cell in enumerate(cells, 1):
             interrupts.words = f"Interrupted; all that was answered is kept. {folder.go_on}"
-            head, run = f"cell {number} of {len(cells)}: {cell.label}", folder.run(cell)
+            head, run = f"class {number} of {len(cells)}: {cell.label}", folder.run(cell)
             if trouble := unreadable.get(cell.name):
                 say(err, run.repair(trouble))
                 continue
@@ -127,7 +127,7 @@ def run_cells(
                 failed[cell.name] = why
                 say(err, f"{head}: failed: {why}")
             elif figures := run.figures():
-                say(out, f"cell {number} of {len(cells)}: complete: {figures}")
+                say(out, f"class {number} of {len(cells)}: complete: {figures}")
     return next(code for code in (FAILED, PARTLY, COMPLETE) if code in codes), failed
 
 

@@ -1,6 +1,6 @@
 """The result of a study in sentences: first what makes it invalid, then each primary comparison."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scenarios.report.formatting import many, points
@@ -24,6 +24,7 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
         return ["No class of this study is complete: there is nothing to compare yet.", *_missing(result)]
     found = [*_no_difference(result, classes, lineups)]
     found += map(in_words, result.primary)
+    found += unequal([(one.a, one.b) for one in result.primary], lineups)
     if not result.primary:
         found.append("The study names no primary comparison: everything below is descriptive.")
     if len(result.primary) > 1:
@@ -37,6 +38,23 @@ def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Line
     found += without_students(result.dropped)
     n = next((one.n for one in result.methods.values()), 0)
     return [*found, *filter(None, [caution(n)])]
+
+
+def unequal(comparisons: Iterable[tuple[str, str]], lineups: Lineups) -> list[str]:
+    """A sentence for each comparison of two line-ups with different numbers of students, and so of exam answers."""
+    found = dict[str, None]()
+    for pair in comparisons:
+        names = [term.removesuffix(".sum") for term in pair]
+        if not all(name in lineups for name in names):
+            continue
+        fewer, more = sorted(names, key=lambda name: len(lineups[name]))
+        few, most = len(lineups[fewer]), len(lineups[more])
+        if few < most:
+            found[
+                f"{more} has {most / few:.2g} times as many exam answers as {fewer} ({many(most, 'student')}, "
+                f"not {few}): more exams alone may explain a difference between them."
+            ] = None
+    return list(found)
 
 
 def without_students(dropped: Mapping[str, Sequence[str]]) -> list[str]:

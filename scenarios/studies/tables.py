@@ -8,7 +8,7 @@ from rich.text import Text
 from scenarios.config.published import METHOD
 from scenarios.report.formatting import interval, many, percent
 from scenarios.report.layout import Ruled, Sentences, plain, spaced
-from scenarios.report.tables import LABELS, UNPROTECTED
+from scenarios.report.tables import LABELS, UNPROTECTED, added_table
 from scenarios.studies.pooling import Difference
 from scenarios.studies.result import StudyResult
 from scenarios.studies.terms import label
@@ -32,6 +32,9 @@ def result_tables(result: StudyResult) -> RenderableType:
         parts.append(_comparisons("Primary comparisons, named before the study ran", result.primary))
     if result.lineups:
         parts += [_lineups(result), _methods(result)]
+    if len(result.shapley.students) > 1:
+        over = many(result.shapley.n, "distinct problem")
+        parts.append(added_table(result.shapley.students, f"95 %: over {over}, each the mean over its classes."))
     if result.descriptive:
         parts.append(_comparisons("Other comparisons (descriptive: neither planned nor corrected)", result.descriptive))
     if result.leave_one_out:
@@ -128,7 +131,7 @@ def _cells(result: StudyResult) -> Ruled:
 
 
 def _published(result: StudyResult) -> Ruled:
-    table = Ruled("Published results, and those of this study in the same cells")
+    table = Ruled("Published results, and those of the same classes of this study")
     table.add_column("row", fold=True)
     table.add_columns("method", right=False)
     table.add_columns("published", "here", "95 %")

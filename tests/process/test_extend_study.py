@@ -91,7 +91,7 @@ def test_an_extension_that_is_interrupted_in_its_second_class_goes_on_with_resum
     assert [one["status"] for one in json.loads(classes.say("show", study, "--json"))] == ["complete", "interrupted"]
     done = classes.results(first)
     said = classes.finish(classes.resume(study, "students.0.engine_args.tokens_per_second=100000"))
-    assert "cell 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in said
+    assert "class 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in said
     assert classes.results(first) == done
     check_equal(study, whole)
 

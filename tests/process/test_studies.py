@@ -44,7 +44,7 @@ def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "out"
     said = classes.say("study", study_file, "--out", out, "--monitor", "off")
-    assert "cell 2 of 2: teacher.engine_args.ability=1.0, seed=1" in said
+    assert "class 2 of 2: teacher.engine_args.ability=1.0, seed=1" in said
     assert "mixed against copies: " in said
     return out
 
@@ -176,7 +176,7 @@ def test_a_study_interrupted_in_its_second_class_goes_on_there(
     assert plan["recorded"]["requests"] == len(kept)
     assert plan["left"]["requests"] == plan["finished"]["requests"] - len(kept)
     said = classes.say("resume", out, "--monitor", "off")
-    assert "cell 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in said
+    assert "class 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in said
     assert kept < classes.gradebook(second) == classes.gradebook(finished / "runs" / HIGH)
     assert result(out)["primary"] == result(finished)["primary"]
 
@@ -196,7 +196,7 @@ def test_no_class_begins_after_an_interrupt_during_the_last_answers_of_another(
     said = classes.finish(process, code=130)
     assert f"Go on with: python run.py resume {out}" in said
     assert classes.results(first) == 4 and (first / "summary.json").is_file() and classes.results(second) == 0
-    assert "cell 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in classes.say(
+    assert "class 1 of 2: teacher.engine_args.ability=-0.5, seed=1: complete already" in classes.say(
         "resume", out, "--monitor", "off"
     )
     assert result(out)["status"] == "complete"
@@ -280,6 +280,8 @@ def test_the_plan_of_a_study_says_what_sharing_saves(study_file: Path) -> None:
     said = " ".join(classes.say("plan", study_file, *one).split())
     assert "times as many" not in said and "Warning: bold takes exams, but is in no line-up." in said
     assert "in no line-up" not in classes.say("plan", study_file)
+    unequal = ("--set", "lineups={both: [peer, bold], one: [bold]}", "--set", "primary=[both.sum - one]")
+    assert "both has 3 times as many exam answers as one" in " ".join(classes.say("plan", study_file, *unequal).split())
 
 
 def test_the_plan_of_a_study_that_has_begun_measures_its_finished_classes(finished: Path, tmp_path: Path) -> None:

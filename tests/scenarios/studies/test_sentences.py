@@ -5,7 +5,7 @@ import msgspec
 from scenarios.studies.answers import ClassAnswers
 from scenarios.studies.pooling import Accuracy, Difference
 from scenarios.studies.result import CellResult, StudyResult
-from scenarios.studies.sentences import answer, in_words
+from scenarios.studies.sentences import answer, in_words, unequal
 
 DIFFERENCE = Difference(
     a="mixed",
@@ -92,6 +92,17 @@ def test_line_ups_of_equal_students_are_said_first_whatever_their_names() -> Non
     copies = {"mixed": ("peer-1", "bold"), "copies": ("peer-2", "bold")}
     assert answer(result(DIFFERENCE), [DIVERSE], copies)[0].startswith("mixed and copies do not differ: ")
     assert answer(result(DIFFERENCE), [DIVERSE], LINEUPS)[0] == in_words(DIFFERENCE)
+
+
+def test_line_ups_with_more_exam_answers_are_named() -> None:
+    lineups = LINEUPS | {"peer": ("peer-1",)}
+    pairs = [("mixed.sum", "peer.sum"), ("mixed", "peer"), ("mixed", "copies"), ("mixed", "sc"), ("peer", "mixed")]
+    assert unequal(pairs, lineups) == [
+        "mixed has 2 times as many exam answers as peer (2 students, not 1): more exams alone may explain a difference "
+        "between them."
+    ]
+    said = answer(result(msgspec.structs.replace(DIFFERENCE, b="peer")), [DIVERSE], lineups)
+    assert said[1].startswith("mixed has 2 times as many exam answers as peer")
 
 
 def test_one_student_makes_no_line_ups() -> None:

@@ -3,7 +3,9 @@
 import msgspec
 import pytest
 
-from scenarios.studies.pooling import Accuracy, Difference
+from scenarios.scoring.over_problems import OverProblems
+from scenarios.scoring.shapley import StudentValue
+from scenarios.studies.pooling import Accuracy, Difference, PooledShapley
 from scenarios.studies.result import CellResult, LineupResult, PublishedResult, StudyResult
 from scenarios.studies.tables import ROWS_SHOWN, result_tables
 from tests import printing
@@ -81,3 +83,13 @@ def test_of_many_line_ups_those_with_the_best_answers_are_printed() -> None:
     said = printed(StudyResult(**{n: getattr(RESULT, n) for n in RESULT.__struct_fields__} | {"lineups": many}), 200)
     assert f"{63 - ROWS_SHOWN} more, with a lower MAX, are in study.json." in said
     assert "line62" in said and "line0 " not in said
+
+
+def test_what_each_student_adds_is_printed() -> None:
+    values = [
+        StudentValue(name, OverProblems(0.05, (0.01, 0.1), 0.02), OverProblems(0.0, (0.0, 0.0), 1.0)) for name in "ab"
+    ]
+    said = printed(msgspec.structs.replace(RESULT, shapley=PooledShapley(values, 30)), 120)
+    assert "What each student adds to SC, in points" in said and "over 30 distinct problems" in said
+    assert ["a", "+5.0", "+1", "to", "+10", "+0.0", "+0", "to", "+0"] in [line.split() for line in said.splitlines()]
+    assert "What each student adds" not in printed(RESULT, 120)
