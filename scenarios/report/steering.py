@@ -1,10 +1,12 @@
-"""Sentences on what was changed in a class while it ran, since it is then not the one that its scenario describes."""
+"""Sentences on what was changed in a class since it began: it is then not the class that was first described."""
 
 from collections.abc import Iterator
 
 from scenarios.report.formatting import many
 from scenarios.report.run_info import Status
 from scenarios.store.changes import Changes
+
+AFTER_A_LOOK = "If an earlier result was the reason, false positives are more frequent than these p-values say."
 
 
 def sentences(changes: Changes, status: Status) -> list[str]:
@@ -13,6 +15,8 @@ def sentences(changes: Changes, status: Status) -> list[str]:
 
 
 def _sentences(changes: Changes, status: Status) -> Iterator[str]:
+    if changes.extended:
+        yield f"The class was extended: {'; '.join(changes.extended)}. {AFTER_A_LOOK}"
     for student in changes.dropped:
         not_asked = changes.not_asked.get(student, 0)
         yield (

@@ -1,4 +1,4 @@
-"""What was changed in a class while it ran (`run.py ctl`), as its events say.
+"""What was changed in a class while it ran (`run.py ctl`) or afterwards (`extend`), as its events say.
 
 A command is an event before it takes effect, so that a class that is killed in between goes on as if it had.
 """
@@ -21,12 +21,12 @@ the class has begun to ask it, it is `added`, with the number of results until t
 EXTENDS, EXTENDED = "extends", "extended"
 """Kinds of events. A class `extends` before it goes on as a larger one; the detail says what changes. A class of a
 study is `extended` when it is complete with what `extend` changed in the whole study, which is the detail."""
-KINDS = frozenset({PAUSED, RESUMED, DROPPED, BUDGET, JOINS, ADDED, NOT_ADDED})
+KINDS = frozenset({PAUSED, RESUMED, DROPPED, BUDGET, JOINS, ADDED, NOT_ADDED, EXTENDS})
 NO_BUDGET = "none"
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """The changes of a class while it ran. Nothing was changed where all fields have their defaults."""
+    """The changes of a class. Nothing was changed where all fields have their defaults."""
 
     paused: bool = False
     """Whether the session under way is paused; also of one that was killed in a pause."""
@@ -43,6 +43,8 @@ class Changes(msgspec.Struct, frozen=True):
     """By student that is to be added: its description as JSON."""
     budget: int | None = None
     """Completion tokens of all agents together after which no new work begins; None: no limit."""
+    extended: tuple[str, ...] = ()
+    """What each `extend` changed, oldest first."""
 
     def over_budget(self, spent: int) -> str:
         """What was spent of the budget, if no new work may begin; else empty. `spent`: completion tokens so far."""
@@ -82,6 +84,8 @@ def changed(before: Changes, event: ClassEvent) -> Changes:
             more = {"joining": {name: one for name, one in before.joining.items() if name != event.agent}}
             if event.kind == ADDED:
                 more["added"] = {**before.added, event.agent: int(event.detail) if event.detail.isdecimal() else 0}
+        case "extends":
+            more = {"extended": (*before.extended, event.detail)}
         case "budget":
             more = {"budget": int(event.detail) if event.detail.isdecimal() else None}
     return msgspec.structs.replace(before, **more) if more else before

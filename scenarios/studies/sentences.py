@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scenarios.report.formatting import many, points
+from scenarios.report.steering import AFTER_A_LOOK
 from scenarios.report.tables import UNPROTECTED
 from scenarios.scoring.power import about
 from scenarios.scoring.statistics import LEVEL, caution
@@ -13,9 +14,6 @@ from scenarios.studies.terms import Lineups
 
 if TYPE_CHECKING:
     from scenarios.studies.result import StudyResult
-
-
-AFTER_A_LOOK = "If an earlier result was the reason, false positives are more frequent than these p-values say."
 
 
 def answer(result: "StudyResult", classes: Sequence[ClassAnswers], lineups: Lineups) -> list[str]:

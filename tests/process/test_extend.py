@@ -47,7 +47,10 @@ def test_a_class_that_is_extended_twice_is_the_class_that_began_so(run: Path, tm
     before = classes.gradebook(run)
     said = extend(run, STUDENTS, "lesson.rationales=4")
     assert f"({len(before)} results reused from earlier sessions)" in " ".join(said.split())
-    extend(run, "task.problems=4", "exam.problems=3", "lesson.rationales=6", "lesson.equal_cost=true")
+    said = extend(run, "task.problems=4", "exam.problems=3", "lesson.rationales=6", "lesson.equal_cost=true")
+    assert "The class was extended: " in said and "false positives are more frequent" in " ".join(said.split())
+    first, second = classes.summary(run)["changes"]["extended"]
+    assert "lesson.rationales: 3 -> 4" in first and "task.problems: 3 -> 4" in second
     assert before < classes.gradebook(run)
     whole = tmp_path / "whole"
     classes.finish(

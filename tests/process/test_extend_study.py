@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scenarios.studies.sentences import AFTER_A_LOOK
+from scenarios.report.steering import AFTER_A_LOOK
 from tests import classes
 
 STUDY = """

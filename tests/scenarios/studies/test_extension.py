@@ -15,6 +15,7 @@ from broker.errors import PlacementError, ScenarioError
 from broker.interrupts import Interrupts
 from scenarios.config.schema import Scenario
 from scenarios.monitor.state import StudyState
+from scenarios.report.steering import AFTER_A_LOOK
 from scenarios.session.rerun import Extension
 from scenarios.session.run_dir import RunFolder
 from scenarios.store.changes import EXTENDS
@@ -25,7 +26,6 @@ from scenarios.studies.extension import extend
 from scenarios.studies.folder import StudyFolder
 from scenarios.studies.progress import watch_study
 from scenarios.studies.result import read_study
-from scenarios.studies.sentences import AFTER_A_LOOK
 from tests import classes
 from tests.scenarios.report.page.played import play_in, written
 
