@@ -173,8 +173,10 @@ REPLACED = [
     ("  rationales: 6", "  rationales: 6\n  sampling: {top_k: 1}",
      "good.yaml:15: lesson.sampling.top_k: 1 always draws the same text, but lesson.rationales asks 6 times; "
      "set lesson.rationales to 1 or raise top_k"),
-    ("name: peer", "name: tiny", "good.yaml:11: students.1.name: 'tiny' is taken by students.0; give each"),
-    ("name: peer", "name: ada", "good.yaml:11: students.1.name: 'ada' is taken by teacher; give each"),
+    ("name: peer", "name: tiny",
+     "good.yaml:11: students.1.name: 'tiny' is taken by students.0; give each agent its own name"),
+    ("name: peer", "name: ada",
+     "good.yaml:11: students.1.name: 'ada' is taken by teacher; give each agent its own name"),
     ("name: peer", "name: classroom",
      "good.yaml:11: students.1.name: 'classroom' is the name of a part of the program; choose another"),
     ("name: peer", "name: broker",
