@@ -18,6 +18,7 @@ from broker.errors import LbtError, ScenarioError, in_words
 from scenarios.config.yaml_tree import shown
 from scenarios.report.console import say
 from scenarios.session.exit_codes import COMPLETE, FAILED, WRONG
+from scenarios.session.running import holds_study
 
 Overrides = Annotated[
     tuple[str, ...],
@@ -149,8 +150,8 @@ def check_command(words: Sequence[str], commands: Sequence[str]) -> None:
     first, *rest = words
     if first in commands or first.startswith("-"):
         return
-    for file, beside, what in (("scenario.yaml", "scenario.yaml", "a run"), ("study.yaml", "runs", "a study")):
-        if Path(first, file).is_file() and Path(first, beside).exists():
+    for found, what in ((Path(first, "scenario.yaml").is_file(), "a run"), (holds_study(Path(first)), "a study")):
+        if found:
             folder = shlex.quote(first)
             raise ScenarioError(f"{first} is the folder of {what}: python run.py resume|report|watch {folder}")
     if Path(first).suffix or Path(first).is_file():

@@ -35,7 +35,7 @@ from scenarios.scoring.lbt import Same
 from scenarios.session.broker_address import address_of, kept
 from scenarios.session.ending import Ending
 from scenarios.session.request_limits import credit_of_each
-from scenarios.session.running import is_running, members, without_keys
+from scenarios.session.running import holds_study, is_running, members, without_keys
 from scenarios.store.sqlite import Store
 from scenarios.tasks.grading.answers import ClassGrader
 from scenarios.tasks.problems import CHARACTERS_PER_TOKEN, Bank
@@ -198,11 +198,10 @@ class RunFolder:
             ScenarioError: the folder contains no run, or an override is wrong.
         """
         if not self.used:
-            if (self.path / "study.yaml").is_file():
-                if not (self.path / "runs").is_dir():
-                    start = f"python run.py study {self}/study.yaml"
-                    raise ScenarioError(f"{self} has a study file, but no classes (runs/); to run them: {start}")
+            if holds_study(self.path):
                 raise ScenarioError(f"{self} is the folder of a study; its classes are in runs/")
+            if (self.path / "study.yaml").is_file():
+                raise ScenarioError(f"{self} has no classes; to run them: python run.py study {self}/study.yaml")
             raise ScenarioError(f"{self} is not the folder of a run: it has no scenario.yaml with a class.db")
         return load.read(self.scenario_file, overrides)
 

@@ -1,4 +1,4 @@
-"""Which processes a class has, and whether it runs."""
+"""Whether a folder is that of a study, which processes a class has, and whether it runs."""
 
 import fcntl
 from collections.abc import Collection
@@ -32,6 +32,11 @@ def without_keys(scenario: Scenario, keys: Path) -> list[str]:
         for name in (CLASSROOM, MONITOR, *here)
         if not (keys / f"{name}.pub").is_file() or not (name in moved or (keys / f"{name}.key").is_file())
     ]
+
+
+def holds_study(folder: Path) -> bool:
+    """Whether a folder is that of a study; a study file alone is none."""
+    return (folder / "study.yaml").is_file() and (folder / "runs").is_dir()
 
 
 def is_running(folder: Path) -> bool:

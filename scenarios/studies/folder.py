@@ -21,7 +21,7 @@ from scenarios.config import load
 from scenarios.config.overrides import source_of
 from scenarios.config.validate import ScenarioMistake
 from scenarios.session.run_dir import RunFolder
-from scenarios.session.running import is_running
+from scenarios.session.running import holds_study, is_running
 from scenarios.studies.cell_folder import CellFolder
 from scenarios.studies.load import Cell, CellClass, grid
 from scenarios.studies.schema import Study
@@ -78,8 +78,8 @@ class StudyFolder:
 
     @property
     def used(self) -> bool:
-        """Whether it contains a study; a study file alone is none."""
-        return self.study_file.is_file() and (self.path / "runs").is_dir()
+        """Whether it contains a study."""
+        return holds_study(self.path)
 
     @property
     def go_on(self) -> str:

@@ -21,6 +21,7 @@ from scenarios.config.schema import Scenario
 from scenarios.config.validate import ScenarioMistake
 from scenarios.config.yaml_tree import shown
 from scenarios.scoring.drawn_students import MOST
+from scenarios.session.running import holds_study
 from scenarios.studies.schema import Study
 from scenarios.studies.terms import label, named_lineups, primary_terms
 
@@ -53,8 +54,8 @@ class CellClass(NamedTuple):
 
 def is_study(path: Path) -> bool:
     """Whether `path` is a study file, or the folder of a study; False for anything that cannot be read, too."""
-    if (path / "study.yaml").is_file():
-        return (path / "runs").is_dir()
+    if holds_study(path):
+        return True
     try:
         return "study" in source_of(path, ()).tree.value
     except ScenarioError:

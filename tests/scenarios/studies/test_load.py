@@ -248,5 +248,5 @@ def test_a_folder_with_a_study_file_alone_is_no_study(file: Path) -> None:
     alone = file.rename(file.parent / "mine/study.yaml").parent
     assert not load.is_study(alone)
     assert not StudyFolder(alone).used
-    with pytest.raises(ScenarioError, match=r"has a study file, but no classes .* python run.py study"):
+    with pytest.raises(ScenarioError, match=r"has no classes; to run them: python run.py study"):
         RunFolder(alone).scenario()
